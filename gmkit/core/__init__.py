@@ -1,0 +1,21 @@
+"""Floor 1: the types every other floor speaks, and the only code that knows about devices."""
+
+from gmkit.core.likelihood import Domain, LogLik, bits_per_dim, dequantised
+from gmkit.core.method import Evaluation, Hook, Method
+from gmkit.core.state import TrainState, create, eval_params, finish_step, step_key, update
+
+__all__ = [
+    "Domain",
+    "Evaluation",
+    "Hook",
+    "LogLik",
+    "Method",
+    "TrainState",
+    "bits_per_dim",
+    "create",
+    "dequantised",
+    "eval_params",
+    "finish_step",
+    "step_key",
+    "update",
+]
