@@ -1,0 +1,38 @@
+"""Data sets: raw rows on the host, a decoder to what networks see, and shuffling without state.
+
+`load(name)` looks a name up; `indices(seed, step, ...)` says which rows step `step` consumes.
+"""
+
+from gmkit.data.dataset import (
+    ArraySplit,
+    Dataset,
+    Split,
+    decode_image,
+    decode_vector,
+    image_dataset,
+    random_flip,
+    vector_dataset,
+)
+from gmkit.data.registry import available, load
+from gmkit.data.shuffle import host_indices, indices, permutation
+from gmkit.data.spec import DataError, DataSpec
+from gmkit.data.tfds import TfdsSplit
+
+__all__ = [
+    "ArraySplit",
+    "DataError",
+    "DataSpec",
+    "Dataset",
+    "Split",
+    "TfdsSplit",
+    "available",
+    "decode_image",
+    "decode_vector",
+    "host_indices",
+    "image_dataset",
+    "indices",
+    "load",
+    "permutation",
+    "random_flip",
+    "vector_dataset",
+]

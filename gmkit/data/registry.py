@@ -1,0 +1,117 @@
+"""One look-up for every source of data: embedded, generated, local files, tensorflow-datasets."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from gmkit.data import tfds
+from gmkit.data.dataset import Dataset
+from gmkit.data.files import npz
+from gmkit.data.images import digits
+from gmkit.data.spec import DataError
+from gmkit.data.toys import SAMPLERS, toy
+
+IMAGE_OPTIONS = ("image_size", "pad", "flip")
+TOY_OPTIONS = ("n_train", "n_test", "seed")
+#: Where to look for tensorflow-datasets; no other source looks, so none objects.
+TFDS_OPTIONS = ("data_dir", "download")
+
+_LEAST = {"image_size": 1, "n_train": 1, "n_test": 1, "seed": 0}
+
+
+def available() -> dict[str, str]:
+    """Names that `load` knows, each with one line about the data."""
+    toys = {name: str(sampler.__doc__).splitlines()[0] for name, sampler in SAMPLERS.items()}
+    prepared = {name: f"{text} (tensorflow-datasets)" for name, text in tfds.NAMES.items()}
+    return {
+        "digits": "handwritten digits of scikit-learn, 8x8x1, 1437/360, 10 classes",
+        **toys,
+        "<file>.npz": "your own images or vectors: x_train, optionally y_train, x_test, y_test",
+        **prepared,
+    }
+
+
+def _check(option: str, value: Any) -> None:
+    """Type and range of one option that is not None."""
+    if option in _LEAST:
+        if not isinstance(value, int) or isinstance(value, bool) or value < _LEAST[option]:
+            raise DataError(
+                f"data.{option}={value!r}: must be an integer, at least {_LEAST[option]}"
+            )
+    elif option == "data_dir":
+        if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+            raise DataError(f"data.data_dir={value!r}: must be the path of a folder")
+    elif not isinstance(value, bool):
+        raise DataError(f"data.{option}={value!r}: must be True or False")
+
+
+def _checked(name: str, allowed: tuple[str, ...], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are set, once every one is known to make sense for `name`."""
+    known = (*IMAGE_OPTIONS, *TOY_OPTIONS, *TFDS_OPTIONS)
+    for option, value in options.items():
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean data.{near[0]}?" if near else f"options are {', '.join(known)}"
+            raise DataError(f"data.{option}={value!r}: no such option; {hint}")
+        if value is not None:
+            _check(option, value)
+        # None and False are what a configuration says about options it does not use.
+        unused = value is None or value is False
+        if not unused and option not in (*allowed, *TFDS_OPTIONS):
+            raise DataError(
+                f"data.{option}={value!r} means nothing for {name!r}; leave it out "
+                f"(options there: {', '.join(allowed)})"
+            )
+    chosen = {k: v for k, v in options.items() if v is not None and k in allowed}
+    if chosen.get("pad") and "image_size" not in chosen:
+        raise DataError("data.pad=True: set data.image_size to the size to pad to")
+    return chosen
+
+
+def _unknown(name: str) -> DataError:
+    names = [*available()]
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    return DataError(f"data.name={name!r}: no such data set; {hint}")
+
+
+def _load_tfds(name: str, options: dict[str, Any]) -> Dataset:
+    data_dir, wanted = options.pop("data_dir", None), options.pop("download", False)
+    folder = tfds.find(name, data_dir)
+    if folder is None and name not in tfds.NAMES:
+        raise _unknown(name)
+    if folder is None and not wanted:
+        raise tfds.absent(name, data_dir)
+    if folder is None:
+        folder = tfds.download(name, data_dir)
+    return tfds.prepared(name, folder, **options)
+
+
+def load(name: str, **options: Any) -> Dataset:
+    """The data set `name`.
+
+    Args:
+      name: one of `available()`, the path of an `.npz` file, or the name of any image set that
+        tensorflow-datasets prepared as array_record files.
+      **options: for images `image_size` (crop to the centred square and resize; None: as they
+        are), `pad` (surround smaller images by zeros instead) and `flip` (mirror at random
+        while training); for toys `n_train`, `n_test`, `seed`; for tensorflow-datasets
+        `data_dir` (default: TFDS_DATA_DIR, then `~/tensorflow_datasets`) and `download`
+        (default False). None is the same as leaving an option out.
+
+    Raises:
+      DataError: an unknown name or option, an option out of range or without meaning for this
+        data set, or data that are not there; one line with the ways to get them.
+    """
+    if not isinstance(name, str) or not name:
+        raise DataError(f"data.name={name!r}: must be the name of a data set or an .npz path")
+    if name in SAMPLERS:
+        return toy(name, **_checked(name, TOY_OPTIONS, options))
+    if name == "digits":
+        return digits(**_checked(name, IMAGE_OPTIONS, options))
+    if name.endswith(".npz"):
+        return npz(name, **_checked(name, IMAGE_OPTIONS, options))
+    return _load_tfds(name, _checked(name, (*IMAGE_OPTIONS, *TFDS_OPTIONS), options))

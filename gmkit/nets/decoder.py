@@ -1,0 +1,66 @@
+"""Anything that turns latents into data, in one calling form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+PyTree = Any
+
+
+class Decoder(NamedTuple):
+    """`x = B(z)` for `z ~ N(0, I)`: a generator, with or without trained parameters.
+
+    Attributes:
+      latent_dim: d, the length of a latent.
+      init: `key -> (params, variables)`.
+      apply: `(params, variables, z, train) -> (x, variables)`; with `train=False` each row of
+        `x` depends on its own row of `z` alone, which latent samplers need.
+    """
+
+    latent_dim: int
+    init: Callable[[jax.Array], tuple[PyTree, PyTree]]
+    apply: Callable[[PyTree, PyTree, jax.Array, bool], tuple[jax.Array, PyTree]]
+
+
+def network_decoder(module: nn.Module, latent_dim: int) -> Decoder:
+    """A decoder from a flax module called `(z, train)`."""
+
+    def init(key: jax.Array) -> tuple[PyTree, PyTree]:
+        variables = dict(module.init(key, jnp.zeros((2, latent_dim)), False))
+        return variables.pop("params"), variables
+
+    def apply(
+        params: PyTree, variables: PyTree, z: jax.Array, train: bool
+    ) -> tuple[jax.Array, PyTree]:
+        everything = {"params": params, **variables}
+        if not train:
+            return module.apply(everything, z, False), variables
+        x, changed = module.apply(everything, z, True, mutable=list(variables))
+        return x, {**variables, **changed}
+
+    return Decoder(latent_dim, init, apply)
+
+
+def frozen_decoder(
+    decode: Callable[[PyTree, jax.Array], jax.Array], carried: PyTree, latent_dim: int
+) -> Decoder:
+    """A decoder that is not trained, from any `(carried, z) -> x`.
+
+    Args:
+      decode: must treat rows independently.
+      carried: arrays that `decode` reads; they become the decoder's variables, so they are
+        saved, sharded and donated with the rest of a state instead of being compiled in.
+      latent_dim: d.
+    """
+
+    def apply(
+        params: PyTree, variables: PyTree, z: jax.Array, train: bool
+    ) -> tuple[jax.Array, PyTree]:
+        return decode(variables["frozen"], z), variables
+
+    return Decoder(latent_dim, lambda key: ({}, {"frozen": jax.tree.map(jnp.copy, carried)}), apply)
