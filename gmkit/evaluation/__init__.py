@@ -1,0 +1,36 @@
+"""Numbers about samples: feature spaces, distances between them, and tests."""
+
+from gmkit.evaluation.classifier import SmallClassifier, classifier_features
+from gmkit.evaluation.features import Features, in_batches, pixel_features
+from gmkit.evaluation.frechet import frechet_distance, frechet_from_moments, moments
+from gmkit.evaluation.inception import InceptionV3, inception_features, inception_shapes
+from gmkit.evaluation.kid import KID, cubic_kernel, kid, mmd2_unbiased
+from gmkit.evaluation.prdc import PRDC, prdc
+from gmkit.evaluation.quality import QualityReport, metric_key, quality
+from gmkit.evaluation.three_sample import relative_mmd_test
+from gmkit.evaluation.wasserstein import wasserstein_1d
+
+__all__ = [
+    "KID",
+    "PRDC",
+    "Features",
+    "InceptionV3",
+    "QualityReport",
+    "SmallClassifier",
+    "classifier_features",
+    "cubic_kernel",
+    "frechet_distance",
+    "frechet_from_moments",
+    "in_batches",
+    "inception_features",
+    "inception_shapes",
+    "kid",
+    "metric_key",
+    "mmd2_unbiased",
+    "moments",
+    "pixel_features",
+    "prdc",
+    "quality",
+    "relative_mmd_test",
+    "wasserstein_1d",
+]

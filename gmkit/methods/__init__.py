@@ -1,0 +1,1 @@
+"""Floor 4: one room per paper. Each has `build(config, spec) -> Method`."""

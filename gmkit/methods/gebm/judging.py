@@ -1,0 +1,198 @@
+"""Judging a GEBM: base against model, sampler by sampler (section 5 of the paper)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gmkit import evaluation, objectives, reporting, samplers
+from gmkit.core import Evaluation, TrainState
+from gmkit.core.parallel import example_normal
+from gmkit.methods.gebm.model import GEBM
+from gmkit.samplers import LatentSampler
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How a trained model is judged.
+
+    Attributes:
+      features: `dataset -> Features`; called when an evaluation needs it.
+      n_samples: samples of the base and of every sampler, and data they are compared with.
+      samplers: the first one is the model's own, the others are compared with it.
+      n_chains: chains behind the mixing diagnostics.
+      n_pictures: samples in a picture.
+    """
+
+    features: Callable[[Any], evaluation.Features]
+    n_samples: int = 2000
+    samplers: tuple[LatentSampler, ...] = (LatentSampler(),)
+    n_chains: int = 64
+    n_pictures: int = 64
+
+
+class Judge:
+    """Evaluation and figures of one model.
+
+    Args:
+      model: what is judged.
+      protocol: how.
+      field: entry of a batch that holds the data.
+    """
+
+    def __init__(self, model: GEBM, protocol: Protocol, field: str):
+        self.model, self.protocol, self.field = model, protocol, field
+        self._energy = jax.jit(model.energy)
+        self._base = jax.jit(model.sample_base, static_argnums=2)
+        self._draw = jax.jit(model.draw, static_argnums=(2, 3))
+
+    def energies(self, state: TrainState, x: np.ndarray) -> np.ndarray:
+        """E(x) of host arrays, `(n,)`."""
+        return evaluation.in_batches(lambda v: self._energy(state, v), x, 1000)
+
+    # ------------------------------------------------------------ numbers
+
+    def kale(self, state: TrainState, dataset: Any, y: np.ndarray) -> dict[str, float]:
+        """KALE on training and held-out data, with the same base samples `y` and the same c."""
+        e_base = self.energies(state, y)
+        log_z_batch = float(objectives.log_partition(jnp.asarray(e_base)))
+        c = self.model.log_z(state, log_z_batch)
+        values = {
+            "log_z": c,
+            "log_z_batch": log_z_batch,
+            "weight_ess": float(objectives.weight_ess(jnp.asarray(e_base))),
+            "energy_base": float(e_base.mean()),
+        }
+        for split in ("train", "test"):
+            e_data = self.energies(state, dataset.examples(split)[self.field])
+            values[f"energy_{split}"] = float(e_data.mean())
+            values[f"kale_{split}"] = float(
+                objectives.variational_log_likelihood(e_data, e_base, c)
+            )
+            values[f"generalized_log_likelihood_{split}"] = -float(e_data.mean()) - log_z_batch
+        return values
+
+    def mixing(self, state: TrainState, key: Array, how: LatentSampler) -> dict[str, float]:
+        """Effective sample size per gradient and R-hat of the chains' second half."""
+        if how.name not in samplers.CHAINS or how.n_steps < 40:
+            return {}
+        thin = max(how.n_steps // 100, 1)
+        how = dataclasses.replace(how, n_steps=how.n_steps // thin * thin)
+        latent_energy = lambda z: self.model.latent_energy(state, z)
+        z0 = example_normal(key, self.protocol.n_chains, (self.model.base.latent_dim,))
+        trace = samplers.latent_chains(key, latent_energy, z0, how, thin=thin)
+        half = trace.samples.shape[0] // 2
+        late = trace._replace(
+            samples=trace.samples[half:], info=jax.tree.map(lambda v: v[half:], trace.info)
+        )
+        return {
+            "ess_per_grad": float(jnp.median(samplers.ess_per_gradient(late))),
+            "rhat": float(jnp.max(samplers.split_rhat(late.samples))),
+        }
+
+    def evaluate(self, state: TrainState, dataset: Any, key: Array) -> Evaluation:
+        """`Method.evaluate`: `fd_base`, `fd_gebm` and their like, KALE, one row per sampler."""
+        n, field = self.protocol.n_samples, self.field
+        features = self.protocol.features(dataset)
+        real = dataset.examples("train", n)[field]
+        real_features = features.apply(real)
+        rows: list[dict[str, Any]] = []
+
+        def judged(name: str, x: np.ndarray, **about: Any) -> evaluation.QualityReport:
+            report = evaluation.quality(features, real_features, features.apply(x), name)
+            if x.ndim == 2:
+                report.values[f"w1_{name}"] = evaluation.wasserstein_1d(real[:, 0], x[:, 0])
+            numbers = {k.removesuffix(f"_{name}"): v for k, v in report.values.items()}
+            rows.append({"samples": name, "n": len(x), **about, **numbers})
+            return report
+
+        base_key, *keys = jax.random.split(key, 1 + len(self.protocol.samplers))
+        y = np.asarray(self._base(state, base_key, n))
+        judged("test_data", dataset.examples("test", n)[field])
+        base_report = judged("base", y)
+        metrics = self.kale(state, dataset, y) | base_report.values
+        for i, (how, sampler_key) in enumerate(zip(self.protocol.samplers, keys, strict=True)):
+            compiled = self._draw.lower(state, sampler_key, n, how).compile()
+            start = time.perf_counter()
+            x, info = jax.block_until_ready(compiled(state, sampler_key))
+            seconds = time.perf_counter() - start
+            about = {"sampler": how.name, "beta": how.beta, "step": how.step, "steps": how.n_steps}
+            if how.name in ("sir", "imh"):
+                about["step"] = None
+            if how.name == "sir":
+                about["steps"] = None
+            about |= {k: float(v) for k, v in info.items()}
+            about |= {"seconds": seconds} | self.mixing(state, sampler_key, how)
+            name = "gebm" if i == 0 else _label(how)
+            metrics |= judged(name, np.asarray(x), **about).values
+        metrics["fd_change"] = metrics["fd_gebm"] / metrics["fd_base"] - 1.0
+        provenance = base_report.provenance | {
+            "sampler": dataclasses.asdict(self.protocol.samplers[0])
+        }
+        return Evaluation(metrics, provenance, {"samplers": rows})
+
+    # ------------------------------------------------------------ pictures
+
+    def figures(self, state: TrainState, dataset: Any, key: Array) -> dict[str, Any]:
+        """`Method.figures`: samples, energies, chains in image space or the energy's landscape."""
+        n = self.protocol.n_samples
+        base_key, model_key, chain_key = jax.random.split(key, 3)
+        panels = {
+            "data": dataset.examples("test", n)[self.field],
+            "base": np.asarray(self._base(state, base_key, n)),
+            "GEBM": np.asarray(self._draw(state, model_key, n, self.protocol.samplers[0])[0]),
+        }
+        drawn = {}
+        if self.field == "image":
+            few = {name: x[: self.protocol.n_pictures] for name, x in panels.items()}
+            drawn["samples"] = reporting.side_by_side(few)
+            drawn["chains"] = self._chains(state, chain_key)
+        elif panels["data"].shape[1] == 2:
+            drawn["samples"] = reporting.scatter_panels(panels)
+            drawn["landscape"] = self._landscape(state, panels["data"])
+        values = {name: self.energies(state, x) for name, x in panels.items()}
+        drawn["energies"] = reporting.histograms(values, xlabel="energy E(x)")
+        return drawn
+
+    def _chains(self, state: TrainState, key: Array) -> Any:
+        """Chains of the model's sampler in image space, from samples of the base on."""
+        how = next(
+            (h for h in self.protocol.samplers if h.name in samplers.CHAINS), LatentSampler()
+        )
+        thin = max(how.n_steps // 10, 1)
+        how = dataclasses.replace(how, n_steps=how.n_steps // thin * thin)
+        z0 = example_normal(key, 8, (self.model.base.latent_dim,))
+
+        def follow(state: TrainState) -> Array:
+            latent_energy = functools.partial(self.model.latent_energy, state)
+            trace = samplers.latent_chains(key, latent_energy, z0, how, thin=thin)
+            path = jnp.concatenate([z0[None], trace.samples])
+            return jax.lax.map(functools.partial(self.model.decode, state), path)
+
+        images = np.asarray(jax.jit(follow)(state))
+        times = [i * thin for i in range(len(images))]
+        title = f"chains of {how.name}, beta {how.beta:g}, from the base"
+        return reporting.image_strips(images, times, title=title)
+
+    def _landscape(self, state: TrainState, data: np.ndarray) -> Any:
+        """The energy on the plane, with data on it."""
+        low, high = data.min(axis=0) - 1.0, data.max(axis=0) + 1.0
+        axes = [np.linspace(a, b, 100, dtype=np.float32) for a, b in zip(low, high, strict=True)]
+        grid = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+        extent = (low[0], high[0], low[1], high[1])
+        values = self.energies(state, grid).reshape(100, 100)
+        return reporting.landscape(values, extent, points=data[:500], title="energy, and data")
+
+
+def _label(how: LatentSampler) -> str:
+    """Name of a sampler's numbers: "mala", or "kla_beta5" for a tempered one."""
+    return how.name if how.beta == 1 else f"{how.name}_beta{how.beta:g}"

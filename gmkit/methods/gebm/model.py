@@ -1,0 +1,65 @@
+"""What a generalized energy-based model is (section 2 of the paper), apart from learning it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gmkit import nets, objectives
+from gmkit.core import TrainState, eval_params
+from gmkit.core.parallel import example_normal
+from gmkit.samplers import LatentSampler, draw_latents
+
+Array = jax.Array
+
+
+class GEBM:
+    """`Q(dx) = exp(-E(x) - A) G(dx)`: pure functions of a `TrainState`, closed over two networks.
+
+    Args:
+      base: decoder of the base distribution `G`.
+      energy: flax module `(x, train) -> (n,)`.
+      floor: the energy is `max(E, floor)`; None for no floor.
+    """
+
+    def __init__(self, base: nets.Decoder, energy: nn.Module, floor: float | None):
+        self.base, self.network, self.floor = base, energy, floor
+
+    def floored(self, raw: Array) -> tuple[Array, Array]:
+        """Energies, and the fraction of them at the floor."""
+        return objectives.energy_floor(raw, self.floor)
+
+    def energy_with(self, params: Any, variables: Any, x: Array) -> Array:
+        """E(x) `(n,)` with the spectral vectors as they are."""
+        return self.floored(self.network.apply({"params": params, **variables}, x, False))[0]
+
+    def energy(self, state: TrainState, x: Array) -> Array:
+        """E(x), `(n,)`."""
+        return self.energy_with(state.params["energy"], state.variables["energy"], x)
+
+    def decode(self, state: TrainState, z: Array) -> Array:
+        """B(z), each row by itself (running statistics, averaged parameters if there are)."""
+        return self.base.apply(eval_params(state, "base"), state.variables["base"], z, False)[0]
+
+    def latent_energy(self, state: TrainState, z: Array) -> Array:
+        """E(B(z)), `(n,)`."""
+        return self.energy(state, self.decode(state, z))
+
+    def sample_base(self, state: TrainState, key: Array, n: int) -> Array:
+        """n samples of the base alone."""
+        return self.decode(state, example_normal(key, n, (self.base.latent_dim,)))
+
+    def draw(
+        self, state: TrainState, key: Array, n: int, how: LatentSampler
+    ) -> tuple[Array, dict[str, Array]]:
+        """n samples `x = B(z)`, z from the latent posterior (section 4), and diagnostics."""
+        latent_energy = lambda z: self.latent_energy(state, z)
+        z, info = draw_latents(key, latent_energy, self.base.latent_dim, n, how)
+        return self.decode(state, z), info
+
+    def log_z(self, state: TrainState, default: float) -> float:
+        """The learned log-partition, or `default` where the criterion learns none."""
+        return float(state.params.get("log_z", jnp.float32(default)))

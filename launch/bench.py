@@ -1,0 +1,179 @@
+"""Measures what gmkit's pieces cost: `python launch/bench.py [--filter=sampler] [--json=out.json]`.
+
+A benchmark is a function of the config that returns a `Benchmark`: a name, a unit, and a
+function `fn()` that does `work` units and returns the arrays it computed. The first call is
+timed apart (tracing and compiling); then `--repeats` calls are timed, each until its results
+are there. Printed are the median rate and the distance between its quartiles.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import jax
+import jax.numpy as jnp
+from absl import flags as absl_flags
+
+from gmkit import reporting, samplers
+from gmkit.core import parallel
+from gmkit.training import feed
+from launch import flags, run
+
+CALLS, CHAINS, CHAIN_STEPS = 20, 64, 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """One thing to measure.
+
+    Attributes:
+      name: what is measured.
+      unit: what `work` counts; rates are printed in `unit`/s.
+      fn: does the work and returns arrays to wait for.
+      work: units done by one call.
+    """
+
+    name: str
+    unit: str
+    fn: Callable[[], Any]
+    work: float = 1.0
+
+
+def train_step(config: flags.Config) -> Benchmark:
+    """Training steps per second: the loop's compiled calls and its batches, nothing between."""
+    stage = run.plan(config, Path(), trains=False)
+    method, loop = run.build(stage, {}), stage.loop
+    mesh = parallel.make_mesh(loop.devices)
+    source = feed.make_feed(stage.dataset, loop, method.batches_per_step, mesh)
+    batch, key = feed.init_batch(stage.dataset, loop), jax.random.key(loop.seed)
+    state = parallel.init_state(method.init, mesh, key, batch, loop.fsdp)
+    n = loop.choose_steps_per_call(method)
+    compiled = parallel.compile_step(
+        method.step,
+        mesh,
+        loop.strategy,
+        state_shardings=parallel.state_sharding(state, mesh, loop.fsdp),
+        fetch=source.fetch,
+        steps_per_call=n,
+    )
+    inputs = source.inputs(feed.schedule(0, 2**31 - 1, n))
+
+    def fn() -> Any:
+        nonlocal state
+        metrics = None
+        for _, data in itertools.islice(inputs, CALLS):
+            state, metrics = compiled(state, data)
+        return metrics
+
+    return Benchmark("train_step", "steps", fn, CALLS * n)
+
+
+def sampler(config: flags.Config) -> Benchmark:
+    """Chain steps per second of kinetic Langevin on the latent posterior `|z|^2/2 + E(B(z))`."""
+    stage = run.plan(config, Path(), trains=False)
+    method = run.build(stage, {})
+    if method.energy is None or method.decode is None:
+        raise flags.UsageError(f"sampler: method {method.name} has no energy on decoded latents")
+    energy, decode = method.energy, method.decode
+    state = run.untrained(stage, method)
+    z0 = jax.random.normal(jax.random.key(1), (CHAINS, config.base.latent_dim))
+
+    @jax.jit
+    def chains(state: Any, z: jax.Array) -> jax.Array:
+        def potential(z: jax.Array) -> jax.Array:
+            return 0.5 * jnp.sum(z**2, axis=-1) + energy(state, decode(state, z))
+
+        kernel = samplers.kinetic_langevin(potential, friction=1.0)
+        steps = samplers.constant(0.01, CHAIN_STEPS)
+        return samplers.run(jax.random.key(2), kernel, z, steps, thin=CHAIN_STEPS).state.z
+
+    return Benchmark("sampler", "chain steps", lambda: chains(state, z0), CHAINS * CHAIN_STEPS)
+
+
+BENCHMARKS: dict[str, Callable[[flags.Config], Benchmark]] = {
+    "train_step": train_step,
+    "sampler": sampler,
+}
+
+
+def measure(benchmark: Benchmark, repeats: int) -> dict[str, Any]:
+    """Times one benchmark.
+
+    Returns:
+      name, unit, rate (median units per second), rate_iqr (distance between the quartiles),
+      first_call_seconds (with compilation), repeats.
+    """
+
+    def timed() -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(benchmark.fn())
+        return time.perf_counter() - start
+
+    first = timed()
+    rates = [benchmark.work / timed() for _ in range(repeats)]
+    low, median, high = statistics.quantiles(rates, n=4, method="inclusive")
+    return {
+        "name": benchmark.name,
+        "unit": f"{benchmark.unit}/s",
+        "rate": median,
+        "rate_iqr": high - low,
+        "first_call_seconds": first,
+        "repeats": repeats,
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures, prints a table, writes JSON; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    values = absl_flags.FlagValues()
+    options: dict[str, Any] = {"flag_values": values}
+    absl_flags.DEFINE_string("config", "configs/gebm.py", "what to measure", **options)
+    absl_flags.DEFINE_string("filter", "", "only benchmarks with this in their name", **options)
+    absl_flags.DEFINE_integer("repeats", 7, "timed calls", lower_bound=2, **options)
+    absl_flags.DEFINE_string("json", "", "file for the numbers", **options)
+    absl_flags.DEFINE_boolean("help", False, "show this", **options)
+    try:
+        values(["bench", *argv])
+        if values.help:
+            print(__doc__, values.main_module_help())
+            return 0
+        chosen = [name for name in BENCHMARKS if values.filter in name]
+        if not chosen:
+            raise flags.UsageError(f"--filter={values.filter}: none of {', '.join(BENCHMARKS)}")
+        config, _ = flags.load_config(values.config)
+        rows = [measure(BENCHMARKS[name](config), values.repeats) for name in chosen]
+    except (flags.UsageError, absl_flags.Error) as error:
+        print(f"gmkit: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    report(rows, values.json)
+    return 0
+
+
+def report(rows: list[dict[str, Any]], path: str) -> None:
+    """Prints the table and writes the JSON file."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("benchmark", "median", "IQR", "unit", "first call (s)")
+    for row in rows:
+        numbers = [reporting.format_value(row[k]) for k in ("rate", "rate_iqr")]
+        first = reporting.format_value(row["first_call_seconds"])
+        table.add_row(row["name"], *numbers, row["unit"], first)
+    Console().print(table)
+    if path:
+        content = {"provenance": reporting.provenance(), "benchmarks": rows}
+        Path(path).write_text(json.dumps(content, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
