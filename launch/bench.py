@@ -9,6 +9,7 @@ are there. Printed are the median rate and the distance between its quartiles.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import itertools
 import json
 import statistics
@@ -29,7 +30,10 @@ from gmkit.core import parallel
 from gmkit.training import feed
 from launch import flags, run
 
-CALLS, CHAINS, CHAIN_STEPS = 20, 64, 100
+CALLS, CHAINS, CHAIN_STEPS, STEP_SIZE = 20, 64, 100, 0.01
+
+#: Runs chains `(n, d)` on a potential for `CHAIN_STEPS` steps.
+Move = Callable[[samplers.Potential, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +82,12 @@ def train_step(config: flags.Config) -> Benchmark:
     return Benchmark("train_step", "steps", fn, CALLS * n)
 
 
-def sampler(config: flags.Config) -> Benchmark:
-    """Chain steps per second of kinetic Langevin on the latent posterior `|z|^2/2 + E(B(z))`."""
+def _chains(config: flags.Config, name: str, move: Move) -> Benchmark:
+    """Chain steps per second of `move` on the latent posterior `|z|^2/2 + E(B(z))`."""
     stage = run.plan(config, Path(), trains=False)
     method = run.build(stage, {})
     if method.energy is None or method.decode is None:
-        raise flags.UsageError(f"sampler: method {method.name} has no energy on decoded latents")
+        raise flags.UsageError(f"{name}: method {method.name} has no energy on decoded latents")
     energy, decode = method.energy, method.decode
     state = run.untrained(stage, method)
     z0 = jax.random.normal(jax.random.key(1), (CHAINS, config.base.latent_dim))
@@ -93,17 +97,55 @@ def sampler(config: flags.Config) -> Benchmark:
         def potential(z: jax.Array) -> jax.Array:
             return 0.5 * jnp.sum(z**2, axis=-1) + energy(state, decode(state, z))
 
-        kernel = samplers.kinetic_langevin(potential, friction=1.0)
-        steps = samplers.constant(0.01, CHAIN_STEPS)
-        return samplers.run(jax.random.key(2), kernel, z, steps, thin=CHAIN_STEPS).state.z
+        return move(potential, z)
 
-    return Benchmark("sampler", "chain steps", lambda: chains(state, z0), CHAINS * CHAIN_STEPS)
+    return Benchmark(name, "chain steps", lambda: chains(state, z0), CHAINS * CHAIN_STEPS)
+
+
+def _kernel_move(builder: Callable[[samplers.Potential], samplers.Kernel]) -> Move:
+    def move(potential: samplers.Potential, z: jax.Array) -> jax.Array:
+        steps = samplers.constant(STEP_SIZE, CHAIN_STEPS)
+        key = jax.random.key(2)
+        return samplers.run(key, builder(potential), z, steps, thin=CHAIN_STEPS).state.z
+
+    return move
+
+
+def sampler(config: flags.Config) -> Benchmark:
+    """Kinetic Langevin."""
+    return _chains(
+        config, "sampler", _kernel_move(lambda u: samplers.kinetic_langevin(u, friction=1.0))
+    )
+
+
+def sampler_mala(config: flags.Config) -> Benchmark:
+    """Metropolis-adjusted Langevin, to set beside the next one."""
+    return _chains(config, "sampler_mala", _kernel_move(samplers.mala))
+
+
+def sampler_mala_blackjax(config: flags.Config) -> Benchmark:
+    """The same chains by blackjax, vectorised over chains; needs the extra `bench`."""
+    import blackjax  # pyright: ignore[reportMissingImports]
+
+    def move(potential: samplers.Potential, z: jax.Array) -> jax.Array:
+        kernel = blackjax.mala(lambda z: -potential(z[None])[0], STEP_SIZE)
+
+        def step(state: Any, key: jax.Array) -> tuple[Any, None]:
+            return jax.vmap(kernel.step)(jax.random.split(key, CHAINS), state)[0], None
+
+        keys = jax.random.split(jax.random.key(2), CHAIN_STEPS)
+        return jax.lax.scan(step, jax.vmap(kernel.init)(z), keys)[0].position
+
+    return _chains(config, "sampler_mala_blackjax", move)
 
 
 BENCHMARKS: dict[str, Callable[[flags.Config], Benchmark]] = {
     "train_step": train_step,
     "sampler": sampler,
+    "sampler_mala": sampler_mala,
 }
+if importlib.util.find_spec("blackjax"):
+    BENCHMARKS["sampler_mala_blackjax"] = sampler_mala_blackjax
 
 
 def measure(benchmark: Benchmark, repeats: int) -> dict[str, Any]:

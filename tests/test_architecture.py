@@ -168,9 +168,11 @@ def test_third_party_imports_and_dependencies_are_the_same():
         for name in imports(path)
     }
     used -= {name.lower() for name in sys.stdlib_module_names} | {"gmkit", "launch"}
+    used -= {"blackjax"}  # of the extra `bench`, imported where it is timed
     assert used <= declared, f"imported, not declared: {sorted(used - declared)}"
-    # tensorflow-datasets needs importlib_resources and does not say so.
-    unused = declared - used - {"importlib_resources"}
+    # tensorflow-datasets needs importlib_resources and does not say so; jaxlib is half of jax;
+    # chex, jraph and networkx are what methods and their tests are promised to find.
+    unused = declared - used - {"importlib_resources", "jaxlib", "chex", "jraph", "networkx"}
     assert not unused, f"declared, imported nowhere: {sorted(unused)}"
 
 

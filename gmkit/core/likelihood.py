@@ -90,17 +90,21 @@ class Domain:
         return math.prod(self.shape)
 
 
-def bits_per_dim(log_lik: LogLik, domain: Domain, value_range: tuple[float, float] = (0.0, 1.0)) -> jax.Array:
+def bits_per_dim(
+    log_lik: LogLik, domain: Domain, value_range: tuple[float, float] = (0.0, 1.0)
+) -> jax.Array:
     """Negative log-likelihood in bits per dimension of the integers, `(B,)`.
 
-    For a pmf, `-value / (D ln 2)`. For a density of dequantised data scaled to `value_range`,
-    the change of variables adds `log2(nvals) - log2(high - low)` (compendium spec, section 1.2).
+    For a pmf, `-value / (D ln 2)`. For a density of dequantised data whose `nvals` bins cover
+    `value_range`, the change of variables adds `log2(nvals) - log2(high - low)`.
 
     Raises:
       ValueError: the domain is not discrete, so that bits per dimension mean nothing.
     """
     if domain.kind == "reals":
-        raise ValueError("bits per dimension need an integer or binary domain; report nats for reals")
+        raise ValueError(
+            "bits per dimension need an integer or binary domain; report nats for reals"
+        )
     bits = -log_lik.value / (domain.dim * jnp.log(2.0))
     if log_lik.quantity == "density":
         low, high = value_range
@@ -108,13 +112,18 @@ def bits_per_dim(log_lik: LogLik, domain: Domain, value_range: tuple[float, floa
     return bits
 
 
-def dequantised(log_lik: LogLik, domain: Domain, value_range: tuple[float, float] = (0.0, 1.0)) -> LogLik:
+def dequantised(
+    log_lik: LogLik, domain: Domain, value_range: tuple[float, float] = (0.0, 1.0)
+) -> LogLik:
     """What a density of dequantised data says about the integers' pmf (Jensen): kind and value.
 
     exact -> lower, ode -> lower_ode, lower -> lower, upper -> mixed.
     """
     if log_lik.quantity != "density" or domain.kind == "reals":
-        raise ValueError("only a density over a dequantised discrete domain can be turned into a pmf statement")
+        raise ValueError(
+            "only a density over a dequantised discrete domain can be turned into a pmf statement"
+        )
     low, high = value_range
     offset = domain.dim * (math.log(domain.nvals) - math.log(high - low))
-    return log_lik.replace(value=log_lik.value - offset, kind=_DEQUANTISED[log_lik.kind], quantity="pmf")
+    kind = _DEQUANTISED[log_lik.kind]
+    return dataclasses.replace(log_lik, value=log_lik.value - offset, kind=kind, quantity="pmf")

@@ -97,11 +97,16 @@ def make_mesh(devices: int | None = None, model: int = 1) -> Mesh:
     available = jax.devices()
     n = len(available) if devices is None else devices
     if not 1 <= n <= len(available):
-        raise ValueError(f"devices={n}: this machine has {len(available)} ({available[0].platform})")
+        raise ValueError(
+            f"devices={n}: this machine has {len(available)} ({available[0].platform})"
+        )
     if n % model:
         raise ValueError(f"devices={n} cannot be split over a model axis of {model}")
     return jax.make_mesh(
-        (n // model, model), (DATA_AXIS, "model"), axis_types=(AxisType.Auto,) * 2, devices=available[:n]
+        (n // model, model),
+        (DATA_AXIS, "model"),
+        axis_types=(AxisType.Auto,) * 2,
+        devices=available[:n],
     )
 
 
@@ -115,7 +120,9 @@ def batch_sharding(mesh: Mesh, leading: int = 1) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*(None,) * leading, DATA_AXIS))
 
 
-def state_sharding(abstract_state: PyTree, mesh: Mesh, fsdp: bool = False, min_size: int = 4096) -> PyTree:
+def state_sharding(
+    abstract_state: PyTree, mesh: Mesh, fsdp: bool = False, min_size: int = 4096
+) -> PyTree:
     """Sharding of every leaf of a state: replicated, or (FSDP) split over "data".
 
     With `fsdp`, a leaf of at least `min_size` elements is split along its largest dimension
@@ -134,7 +141,9 @@ def state_sharding(abstract_state: PyTree, mesh: Mesh, fsdp: bool = False, min_s
     return jax.tree.map(leaf, abstract_state)
 
 
-def init_state(init: Callable[..., PyTree], mesh: Mesh, key: jax.Array, batch: PyTree, fsdp: bool = False) -> PyTree:
+def init_state(
+    init: Callable[..., PyTree], mesh: Mesh, key: jax.Array, batch: PyTree, fsdp: bool = False
+) -> PyTree:
     """Runs `init(key, batch)` compiled, so that large states are born sharded.
 
     A leaf may not share its buffer with another one (the state is donated); `init` compiled
@@ -162,7 +171,9 @@ def put_replicated(tree: PyTree, mesh: Mesh) -> PyTree:
 Step = Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]
 
 
-def over_devices(step: Step, mesh: Mesh, strategy: Strategy = "jit", virtual_devices: int = 4) -> Step:
+def over_devices(
+    step: Step, mesh: Mesh, strategy: Strategy = "jit", virtual_devices: int = 4
+) -> Step:
     """`step` in the view that `strategy` names, as a traceable function of a global batch.
 
     Batches have leaves `(K, B, ...)`; axis 1 is split.
@@ -183,7 +194,9 @@ def over_devices(step: Step, mesh: Mesh, strategy: Strategy = "jit", virtual_dev
         return state, mean_over_devices(metrics)
 
     def split(batch: PyTree, n: int) -> PyTree:
-        return jax.tree.map(lambda x: x.reshape(x.shape[0], n, x.shape[1] // n, *x.shape[2:]), batch)
+        return jax.tree.map(
+            lambda x: x.reshape(x.shape[0], n, x.shape[1] // n, *x.shape[2:]), batch
+        )
 
     if strategy == "jit":
         return step
@@ -198,7 +211,9 @@ def over_devices(step: Step, mesh: Mesh, strategy: Strategy = "jit", virtual_dev
     if strategy == "jax_pmap":
         n = mesh.shape[DATA_AXIS]
         devices = list(mesh.devices.reshape(-1)[:n])
-        mapped = jax.pmap(averaged, axis_name=DATA_AXIS, in_axes=(None, 1), out_axes=(None, None), devices=devices)
+        mapped = jax.pmap(
+            averaged, axis_name=DATA_AXIS, in_axes=(None, 1), out_axes=(None, None), devices=devices
+        )
         return lambda state, batch: mapped(state, split(batch, n))
     if strategy == "vmap":
         mapped = jax.vmap(averaged, in_axes=(None, 1), out_axes=None, axis_name=DATA_AXIS)
@@ -249,10 +264,14 @@ def compile_step(
         not s.is_fully_replicated for s in jax.tree.leaves(state_shardings)
     )
     if sharded and strategy != "jit":
-        raise ValueError(f"strategy={strategy!r} keeps the whole state on every device; use strategy='jit' for fsdp")
+        raise ValueError(
+            f"strategy={strategy!r} keeps the whole state on every device: fsdp needs 'jit'"
+        )
     if strategy == "jax_pmap":
         if fetch is not None or steps_per_call > 1:
-            raise ValueError("strategy='jax_pmap' takes host batches, one step a call; use strategy='pmap'")
+            raise ValueError(
+                "strategy='jax_pmap' takes host batches, one step a call; use strategy='pmap'"
+            )
         return over_devices(step, mesh, strategy)
 
     inner = over_devices(step, mesh, strategy)
@@ -264,10 +283,10 @@ def compile_step(
             batch = jax.lax.with_sharding_constraint(fetch(data, state.step), sharding)
             return inner(state, batch)
 
-        def call(state: PyTree, data: PyTree) -> tuple[PyTree, PyTree]:
-            if steps_per_call == 1:
-                return fetched(state, data)
+        def fetched_steps(state: PyTree, data: PyTree) -> tuple[PyTree, PyTree]:
             return scan_steps(lambda s, _: fetched(s, data), steps_per_call, unroll)(state, None)
+
+        call: Step = fetched if steps_per_call == 1 else fetched_steps
 
         data_sharding: NamedSharding = replicated(mesh)
     else:
@@ -306,7 +325,9 @@ def initialize(distributed: str = "off") -> None:
         address, n, index = distributed.split(",")
         n_processes, process_id = int(n), int(index)
     except ValueError as error:
-        raise ValueError(f"--distributed={distributed!r}: use off, auto or host:port,n_processes,index") from error
+        raise ValueError(
+            f"--distributed={distributed!r}: use off, auto or host:port,n_processes,index"
+        ) from error
     jax.distributed.initialize(
         address, num_processes=n_processes, process_id=process_id, heartbeat_timeout_seconds=30
     )

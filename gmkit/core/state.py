@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -80,7 +81,7 @@ def update(
     ema_decay: float = 0.999,
     **extra_args: Any,
 ) -> TrainState:
-    """One gradient step of network `name`: average over devices, transform, apply, average over time.
+    """One gradient step of network `name`: averaged over devices, transformed, applied.
 
     Args:
       state: current state.
@@ -104,10 +105,13 @@ def update(
         t = state.step.astype(jnp.float32)
         decay = jnp.minimum(ema_decay, (1.0 + t) / (10.0 + t))
         averaged = jax.tree.map(
-            lambda old, new: (old + (1.0 - decay) * (new - old)).astype(old.dtype), ema[name], params
+            lambda old, new: (old + (1.0 - decay) * (new - old)).astype(old.dtype),
+            ema[name],
+            params,
         )
         ema = {**ema, name: averaged}
-    return state.replace(
+    return dataclasses.replace(
+        state,
         params={**state.params, name: params},
         opt_state={**state.opt_state, name: opt_state},
         ema=ema,
@@ -116,7 +120,7 @@ def update(
 
 def finish_step(state: TrainState) -> TrainState:
     """Counts one completed call of `Method.step`."""
-    return state.replace(step=state.step + 1)
+    return dataclasses.replace(state, step=state.step + 1)
 
 
 def step_key(state: TrainState, stream: str = "") -> jax.Array:
@@ -124,7 +128,9 @@ def step_key(state: TrainState, stream: str = "") -> jax.Array:
 
     A resumed run therefore draws the same numbers as one that never stopped.
     """
-    return jax.random.fold_in(jax.random.fold_in(state.key, state.step), zlib.crc32(stream.encode()))
+    return jax.random.fold_in(
+        jax.random.fold_in(state.key, state.step), zlib.crc32(stream.encode())
+    )
 
 
 def eval_params(state: TrainState, name: str) -> PyTree:

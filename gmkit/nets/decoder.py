@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -39,8 +39,8 @@ def network_decoder(module: nn.Module, latent_dim: int) -> Decoder:
     ) -> tuple[jax.Array, PyTree]:
         everything = {"params": params, **variables}
         if not train:
-            return module.apply(everything, z, False), variables
-        x, changed = module.apply(everything, z, True, mutable=list(variables))
+            return cast(jax.Array, module.apply(everything, z, False)), variables
+        x, changed = cast(Any, module.apply(everything, z, True, mutable=list(variables)))
         return x, {**variables, **changed}
 
     return Decoder(latent_dim, init, apply)

@@ -29,7 +29,12 @@ def test_uniform_pmf_is_eight_bits():
 
 @pytest.mark.parametrize(
     ("kind", "after", "sign"),
-    [("exact", "lower", "<="), ("ode", "lower_ode", "~<="), ("lower", "lower", "<="), ("upper", "mixed", "?")],
+    [
+        ("exact", "lower", "<="),
+        ("ode", "lower_ode", "~<="),
+        ("lower", "lower", "<="),
+        ("upper", "mixed", "?"),
+    ],
 )
 def test_dequantising_changes_the_kind_and_keeps_the_bits(kind, after, sign):
     density = LogLik(jnp.array([-3.0]), kind=kind)

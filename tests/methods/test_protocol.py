@@ -17,6 +17,7 @@ import pytest
 
 from gmkit import data
 from gmkit.core import Method, TrainState, parallel
+from gmkit.training import Checkpointer
 
 #: Method, and changes to its smoke preset that reach other paths of it.
 METHODS = [
@@ -178,3 +179,22 @@ def test_samples_lie_in_the_domain(case):
     assert not np.array_equal(x, draw(state, jax.random.key(1), 6))
     if method.energy is not None:
         assert method.energy(state, x).shape == (6,)
+
+
+def test_a_restored_state_steps_alike(case, tmp_path):
+    method, _, batch = case
+    mesh, state = started(method, batch)
+    step = parallel.compile_step(method.step, mesh, donate=False)
+    state, _ = step(state, batch)
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, state)
+        checkpointer.wait()
+        target = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+        )
+        restored = checkpointer.restore_latest_valid(target)
+    assert restored is not None and restored.step == 1
+    data_of = lambda s: jax.device_get(s.replace(key=jax.random.key_data(s.key)))
+    expected, found = step(state, batch), step(restored.state, batch)
+    chex.assert_trees_all_equal(data_of(found[0]), data_of(expected[0]))
+    chex.assert_trees_all_equal(found[1], expected[1])

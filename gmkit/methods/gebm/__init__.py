@@ -173,6 +173,8 @@ def build(
     e = config.eval
     if e.features not in FEATURES:
         raise ValueError(f"eval.features={e.features!r}: choose {', '.join(FEATURES)}")
+    if e.features == "inception" and not e.inception_path:
+        raise ValueError("eval.features='inception' needs eval.inception_path=<weights>.npz")
     cache_dir = e.cache_dir or Path.home() / ".cache" / "gmkit" / "features"
     protocol = Protocol(
         features=functools.partial(_features, e.features, cache_dir, e.inception_path, e.seed),

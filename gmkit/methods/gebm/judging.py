@@ -66,20 +66,21 @@ class Judge:
         e_base = self.energies(state, y)
         log_z_batch = float(objectives.log_partition(jnp.asarray(e_base)))
         c = self.model.log_z(state, log_z_batch)
-        values = {
-            "log_z": c,
-            "log_z_batch": log_z_batch,
-            "weight_ess": float(objectives.weight_ess(jnp.asarray(e_base))),
-            "energy_base": float(e_base.mean()),
+        e_data = {
+            split: self.energies(state, dataset.examples(split)[self.field])
+            for split in ("train", "test")
         }
-        for split in ("train", "test"):
-            e_data = self.energies(state, dataset.examples(split)[self.field])
-            values[f"energy_{split}"] = float(e_data.mean())
-            values[f"kale_{split}"] = float(
-                objectives.variational_log_likelihood(e_data, e_base, c)
-            )
-            values[f"generalized_log_likelihood_{split}"] = -float(e_data.mean()) - log_z_batch
-        return values
+        values = {
+            f"kale_{split}": float(objectives.variational_log_likelihood(e, e_base, c))
+            for split, e in e_data.items()
+        }
+        values["log_z"] = c
+        values["log_z_batch"] = log_z_batch
+        values["weight_ess"] = float(objectives.weight_ess(jnp.asarray(e_base)))
+        for split, e in e_data.items():
+            values[f"generalized_log_likelihood_{split}"] = -float(e.mean()) - log_z_batch
+        values |= {f"energy_{name}": float(e.mean()) for name, e in e_data.items()}
+        return values | {"energy_base": float(e_base.mean())}
 
     def mixing(self, state: TrainState, key: Array, how: LatentSampler) -> dict[str, float]:
         """Effective sample size per gradient and R-hat of the chains' second half."""
@@ -94,50 +95,54 @@ class Judge:
         late = trace._replace(
             samples=trace.samples[half:], info=jax.tree.map(lambda v: v[half:], trace.info)
         )
-        return {
-            "ess_per_grad": float(jnp.median(samplers.ess_per_gradient(late))),
-            "rhat": float(jnp.max(samplers.split_rhat(late.samples))),
-        }
+        found = {"rhat": float(jnp.max(samplers.split_rhat(late.samples)))}
+        if jnp.sum(late.info.n_grad) > 0:
+            found["ess_per_grad"] = float(jnp.median(samplers.ess_per_gradient(late)))
+        return found
 
     def evaluate(self, state: TrainState, dataset: Any, key: Array) -> Evaluation:
-        """`Method.evaluate`: `fd_base`, `fd_gebm` and their like, KALE, one row per sampler."""
+        """`Method.evaluate`: the base and every sampler against data, KALE, the log-partition.
+
+        Numbers about samples are keyed by feature space and counts, such as
+        "fd_gebm[clf-50f17e52;1437x2000]" (data x samples); `fd_base`, `fd_gebm` and, for
+        vectors, `w1_base`, `w1_gebm` (first coordinate) stand for the base and the model.
+        """
         n, field = self.protocol.n_samples, self.field
         features = self.protocol.features(dataset)
         real = dataset.examples("train", n)[field]
         real_features = features.apply(real)
+        keyed: dict[str, float] = {}
         rows: list[dict[str, Any]] = []
 
         def judged(name: str, x: np.ndarray, **about: Any) -> evaluation.QualityReport:
             report = evaluation.quality(features, real_features, features.apply(x), name)
+            label = lambda k: f"{k.removesuffix(f'_{name}')}[{features.label}]"
+            row = {label(k): v for k, v in report.values.items()}
             if x.ndim == 2:
-                report.values[f"w1_{name}"] = evaluation.wasserstein_1d(real[:, 0], x[:, 0])
-            numbers = {k.removesuffix(f"_{name}"): v for k, v in report.values.items()}
-            rows.append({"samples": name, "n": len(x), **about, **numbers})
+                row["w1"] = evaluation.wasserstein_1d(real[:, 0], x[:, 0])
+                report.values[f"w1_{name}"] = row["w1"]
+            keyed.update(report.keyed)
+            rows.append({"samples": name, "counts": f"{len(real)}x{len(x)}", **row, **about})
             return report
 
         base_key, *keys = jax.random.split(key, 1 + len(self.protocol.samplers))
         y = np.asarray(self._base(state, base_key, n))
         judged("test_data", dataset.examples("test", n)[field])
-        base_report = judged("base", y)
-        metrics = self.kale(state, dataset, y) | base_report.values
+        values = dict((base := judged("base", y)).values)
         for i, (how, sampler_key) in enumerate(zip(self.protocol.samplers, keys, strict=True)):
             compiled = self._draw.lower(state, sampler_key, n, how).compile()
             start = time.perf_counter()
             x, info = jax.block_until_ready(compiled(state, sampler_key))
-            seconds = time.perf_counter() - start
-            about = {"sampler": how.name, "beta": how.beta, "step": how.step, "steps": how.n_steps}
-            if how.name in ("sir", "imh"):
-                about["step"] = None
-            if how.name == "sir":
-                about["steps"] = None
-            about |= {k: float(v) for k, v in info.items()}
-            about |= {"seconds": seconds} | self.mixing(state, sampler_key, how)
+            about = {"seconds": time.perf_counter() - start, "beta": how.beta}
+            about |= {name: float(v) for name, v in info.items()}
+            about |= self.mixing(state, sampler_key, how)
             name = "gebm" if i == 0 else _label(how)
-            metrics |= judged(name, np.asarray(x), **about).values
+            values |= judged(name, np.asarray(x), sampler=how.name, **about).values
+        names = [f"{m}_{who}" for m in ("fd", "w1") for who in ("base", "gebm")]
+        metrics = {name: values[name] for name in names if name in values}
         metrics["fd_change"] = metrics["fd_gebm"] / metrics["fd_base"] - 1.0
-        provenance = base_report.provenance | {
-            "sampler": dataclasses.asdict(self.protocol.samplers[0])
-        }
+        metrics |= self.kale(state, dataset, y) | keyed
+        provenance = base.provenance | {"sampler": dataclasses.asdict(self.protocol.samplers[0])}
         return Evaluation(metrics, provenance, {"samplers": rows})
 
     # ------------------------------------------------------------ pictures
