@@ -4,7 +4,7 @@ Nothing here computes a metric, trains or touches matplotlib's global state: fig
 `matplotlib.figure.Figure` objects on an Agg canvas, and matplotlib is imported at first use.
 """
 
-from gmkit.reporting.console import console_table
+from gmkit.reporting.console import console_metrics, console_table
 from gmkit.reporting.curves import read_metrics, training_curves
 from gmkit.reporting.figures import colours, figure, save_figure, style
 from gmkit.reporting.images import (
@@ -23,6 +23,7 @@ from gmkit.reporting.tables import format_table, format_value, write_table
 
 __all__ = [
     "colours",
+    "console_metrics",
     "console_table",
     "figure",
     "format_table",

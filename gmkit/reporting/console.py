@@ -5,22 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gmkit.reporting.tables import format_value
+from gmkit.reporting.report import HEADLINES
+from gmkit.reporting.tables import Rows, format_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def console_table(metrics: Mapping[str, Any], title: str | None = None) -> Table:
-    """The metrics as a `rich` table of two columns, numbers formatted as in the report."""
+def console_table(rows: Rows, title: str | None = None, columns: int = 6) -> Table:
+    """The first columns of a table for the terminal, numbers formatted as in the report."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title and Text(title), box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    for name, value in metrics.items():
-        # Text objects, because rich would read [brackets] in a name as markup.
-        table.add_row(Text(name), Text(format_value(value)))
+    # Text objects, because rich would read [brackets] in a name as markup.
+    cells = [[Text(cell) for cell in row[:columns]] for row in format_table(rows)]
+    for i, name in enumerate(cells[0] if cells else ()):
+        table.add_column(name, justify="right" if i else "left")
+    for row in cells[1:]:
+        table.add_row(*row)
     return table
+
+
+def console_metrics(metrics: Mapping[str, Any], title: str | None = None) -> Table:
+    """The first metrics, as many as stand at the top of the report."""
+    rows = [{"metric": name, "value": value} for name, value in metrics.items()]
+    return console_table(rows[:HEADLINES], title)

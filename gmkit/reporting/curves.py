@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gmkit.reporting.figures import MUTED, colours, figure, plain, style
-from gmkit.reporting.plots import _legend, draw_line, floats, robust_range, set_log
+from gmkit.reporting.plots import draw_line, floats, is_long, legend_above, robust_range, set_log
 from gmkit.reporting.tables import is_number
 
 if TYPE_CHECKING:
@@ -65,8 +65,9 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
 
     Scalars named "group/name" share the figure "group"; others have one of their own. Positive
     values over more than two decades get a logarithmic axis; curves of a group whose sizes differ
-    so much that one would look flat get an axis each. Missing, null and NaN values are gaps; a key
-    that never held a number is left out unless all its values are null.
+    so much that one would look flat get an axis each. Long curves are a running median over a faint
+    trace of the values; values off the scale are counted. Missing, null and NaN values
+    are gaps; keys that hold anything but numbers and null are left out.
 
     Args:
       records: dicts with an integer "step", as `read_metrics` returns them.
@@ -101,15 +102,17 @@ def _curves(group: str, series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> 
             ax.set_title(plain(names[0]), fontsize=9, color=colour[names[0]])
         if not logy:
             _bulk(ax, [finite[name] for name in names])
-    axes[-1, 0].set_xlabel("step")
-    title = group
-    if rows == 1:
-        if list(series) == [group]:
-            fig.suptitle(plain(title), x=0.012, ha="left", fontsize=10)
-        else:
-            _legend(fig, axes[0, 0], title)
+    smooth = any(is_long(y) for _, y in series.values())
+    axes[-1, 0].set_xlabel("step (bold: running median)" if smooth else "step")
+    steps = np.unique(np.concatenate([x[np.isfinite(y)] for x, y in series.values()]))
+    if steps.size > 1:
+        axes[-1, 0].locator_params(axis="x", integer=True)
     else:
-        fig.suptitle(plain(title), x=0.012, ha="left", fontsize=10)
+        axes[-1, 0].set_xticks(steps)
+    if rows == 1 and list(series) != [group]:
+        legend_above(fig, axes[0, 0], group)
+    else:
+        fig.suptitle(plain(group), x=0.012, ha="left", fontsize=10)
     return fig
 
 

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ ROLES = {"data": "#444444", "base": "#e69f00", "model": "#0072b2", "gebm": "#007
 #: Colours of everything without a role.
 CYCLE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#444444")
 
-_RC = {
+_RC: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
     "axes.formatter.limits": (-4, 5),
@@ -129,8 +129,9 @@ def colours(names: Iterable[str]) -> dict[str, str]:
 
 
 def plain(text: object) -> str:
-    """`text` for a label, safe from matplotlib's `$...$` mathematics."""
-    return str(text).replace("$", r"\$")
+    """`text` for a label, safe from matplotlib's `$...$` mathematics and `_hidden` labels."""
+    text = str(text).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def save_figure(fig: Figure, path: str | os.PathLike) -> Path:

@@ -19,7 +19,8 @@ from gmkit.reporting.tables import format_value
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MARGIN = 12  # pixels around and between panels
+_MARGIN = 12  # pixels around the panels
+_GUTTER = 40  # pixels between panels, wider than the gaps between images
 _TITLE_SIZE = 10  # points
 _LABEL_SIZE = 8
 _WHITE = 255
@@ -71,13 +72,13 @@ def tile(images: Any, columns: int | None = None, pad: int = 1) -> np.ndarray:
         raise ValueError(f"columns={columns}: pass at least 1, or None to choose")
     if pad < 0:
         raise ValueError(f"pad={pad}: pass 0 or more pixels")
-    columns = min(n, columns or math.ceil(math.sqrt(n)))
-    rows = math.ceil(n / columns)
-    shape = (rows * columns, height + pad, width + pad, channels)
+    per_row = min(n, columns or math.ceil(math.sqrt(n)))
+    rows = math.ceil(n / per_row)
+    shape = (rows * per_row, height + pad, width + pad, channels)
     cells = np.full(shape, _WHITE, np.uint8)
     cells[:n, :height, :width] = images
-    cells = cells.reshape(rows, columns, *shape[1:])
-    sheet = cells.transpose(0, 2, 1, 3, 4).reshape(rows * shape[1], columns * shape[2], channels)
+    cells = cells.reshape(rows, per_row, *shape[1:])
+    sheet = cells.transpose(0, 2, 1, 3, 4).reshape(rows * shape[1], per_row * shape[2], channels)
     return sheet[: sheet.shape[0] - pad, : sheet.shape[1] - pad]
 
 
@@ -133,10 +134,12 @@ def side_by_side(
       per_row: panels per row of the figure.
 
     Raises:
-      ValueError: no panels; else as for `tile`.
+      ValueError: no panels; per_row < 1; else as for `tile`.
     """
     if not panels:
         raise ValueError("panels is empty: pass at least one title -> images")
+    if per_row < 1:
+        raise ValueError(f"per_row={per_row}: pass at least 1")
     sheets = [(title, tile(images, columns, pad)) for title, images in panels.items()]
     budget = max(300, 1300 // min(len(sheets), per_row))
     scale = min(
@@ -174,7 +177,11 @@ def image_strips(
             "width, channels) and T times"
         )
     if len(times) > max_columns:
-        keep = np.unique(np.rint(np.linspace(0, len(times) - 1, max_columns)).astype(int))
+        last = len(times) - 1
+        # Fewer columns where that makes their spacing exactly even.
+        gaps = range(max_columns - 1, max_columns // 2, -1)
+        count = next((g for g in gaps if last % g == 0), max_columns - 1)
+        keep = np.rint(np.linspace(0, last, count + 1)).astype(int)
         trajectory, times = trajectory[keep], [times[i] for i in keep]
     steps, chains = trajectory.shape[:2]
     images = np.swapaxes(trajectory, 0, 1).reshape(chains * steps, *trajectory.shape[2:])
@@ -211,7 +218,7 @@ def _scale(sheet: np.ndarray, shape: tuple[int, ...], budget: int) -> int:
 def _text_size(text: str, size: float) -> tuple[int, int]:
     """Width and height of `text` in pixels at `size` points."""
     fig = canvas(1, 1)
-    box = fig.text(0, 0, text, fontsize=size).get_window_extent(fig.canvas.get_renderer())
+    box = fig.text(0, 0, text, fontsize=size).get_window_extent()
     return math.ceil(box.width), math.ceil(box.height)
 
 
@@ -229,17 +236,18 @@ def _panels(
     title_h = max(h for _, h in sizes)
     head = gap + (title_h + 8 if title_h else 0)
     cell_h = head + max(a.shape[0] for a in arrays) * scale
-    width = _MARGIN + columns * (cell_w + _MARGIN)
-    height = _MARGIN + rows * (cell_h + _MARGIN)
+    width = 2 * _MARGIN + columns * (cell_w + _GUTTER) - _GUTTER
+    height = 2 * _MARGIN + rows * (cell_h + _GUTTER) - _GUTTER
     # A hundredth of a pixel, because the canvas truncates inches * DPI to whole pixels.
     fig = canvas((width + 0.01) / DPI, (height + 0.01) / DPI)
     for i, (title, array) in enumerate(zip(titles, arrays, strict=True)):
         h, w = array.shape[0] * scale, array.shape[1] * scale
-        left = _MARGIN + (i % columns) * (cell_w + _MARGIN)
-        top = height - _MARGIN - (i // columns) * (cell_h + _MARGIN)
+        left = _MARGIN + (i % columns) * (cell_w + _GUTTER)
+        top = height - _MARGIN - (i // columns) * (cell_h + _GUTTER)
         bottom = top - head - h
         ax = fig.add_axes((left / width, bottom / height, w / width, h / height))
-        ax.imshow(array if array.shape[-1] == 3 else array[..., 0], cmap="gray", vmin=0, vmax=255)
+        # As RGB, because a colour map would round grey values.
+        ax.imshow(np.broadcast_to(array, (*array.shape[:2], 3)))
         ax.set_axis_off()
         fig.text(left / width, top / height, title, fontsize=_TITLE_SIZE, va="top", linespacing=1.2)
     return fig

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gmkit.reporting.figures import MUTED, colours, figure, plain, style
-from gmkit.reporting.tables import format_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -174,7 +173,7 @@ def histograms(
     ax.set_xlim(edges[0], edges[-1])
     ax.set(xlabel=plain(xlabel), ylabel="density")
     ax.set_ylim(bottom=0)
-    _legend(fig, ax, title)
+    legend_above(fig, ax, title)
     return fig
 
 
@@ -206,7 +205,7 @@ def lines(
         draw_line(ax, name, x, y, colour[name], logy=logy)
     set_log(ax, logy)
     ax.set(xlabel=plain(xlabel), ylabel=plain(ylabel))
-    _legend(fig, ax, title)
+    legend_above(fig, ax, title)
     return fig
 
 
@@ -220,7 +219,7 @@ def draw_line(
     logy: bool = False,
     smooth: bool = False,
 ) -> None:
-    """One curve; with `smooth`, a long one is a moving average over a faint trace of its values."""
+    """One curve; with `smooth`, a long one is a running median over a faint trace of its values."""
     x, y = floats(x), floats(y)
     if x.size != y.size:
         raise ValueError(
@@ -229,9 +228,9 @@ def draw_line(
     y = np.where(np.isfinite(y) & ((y > 0) | (not logy)), y, np.nan)
     count = int(np.isfinite(y).sum())
     label = plain(name) if count else f"{plain(name)} (nothing to show)"
-    if smooth and count > 150:
+    if smooth and is_long(y):
         ax.plot(x, y, color=colour, alpha=0.25, linewidth=0.8)
-        y = moving_average(y, max(3, len(y) // 40))
+        y = running_median(y, min(201, y.size // 40 * 2 + 1))
     ax.plot(x, y, color=colour, label=label)
     present = np.isfinite(y)
     # A value between two gaps has no neighbour to draw a line to.
@@ -240,15 +239,25 @@ def draw_line(
     ax.plot(x[alone], y[alone], color=colour, linestyle="none", marker="o", markersize=4)
 
 
-def moving_average(y: np.ndarray, window: int) -> np.ndarray:
-    """Centred mean of the finite values within `window` neighbours, NaN where `y` is NaN."""
-    present = np.isfinite(y)
-    kernel = np.ones(window)
-    total = np.convolve(np.where(present, y, 0.0), kernel, mode="full")
-    count = np.convolve(present.astype(float), kernel, mode="full")
-    start = (window - 1) // 2
-    mean = total[start : start + y.size] / np.maximum(count[start : start + y.size], 1.0)
-    return np.where(present, mean, np.nan)
+def is_long(y: np.ndarray) -> bool:
+    """Whether a curve has so many values that its noise hides its course."""
+    return int(np.isfinite(y).sum()) > 150
+
+
+def running_median(y: np.ndarray, window: int) -> np.ndarray:
+    """Centred median of the finite values in an odd `window`, shorter at both ends.
+
+    A median, because a single spike would lift an average over the whole window. NaN where fewer
+    than half of the values in the window are finite.
+    """
+    half = window // 2
+    rows = np.lib.stride_tricks.sliding_window_view(np.pad(y, half, constant_values=np.nan), window)
+    inside = np.convolve(np.ones(y.size), np.ones(window), mode="full")[half : half + y.size]
+    finite = np.isfinite(rows).sum(axis=1)
+    enough = (finite > 0) & (2 * finite >= inside)
+    median = np.full(y.size, np.nan)
+    median[enough] = np.nanmedian(rows[enough], axis=1)
+    return median
 
 
 def set_log(ax: Axes, logy: bool) -> None:
@@ -260,14 +269,14 @@ def set_log(ax: Axes, logy: bool) -> None:
         _say(ax, "no positive values" if logy else "no finite values")
 
 
-def _legend(fig: Figure, ax: Axes, title: str | None) -> None:
+def legend_above(fig: Figure, ax: Axes, title: str | None) -> None:
     """Title and legend above the axes, where they cover no data."""
     handles, labels = ax.get_legend_handles_labels()
-    if title:
-        fig.suptitle(plain(title), x=0.012, ha="left", fontsize=10)
-    if labels:
-        columns = max(1, min(len(labels), 80 // (max(map(len, labels)) + 7)))
-        fig.legend(handles, labels, loc="outside upper left", ncols=columns)
+    columns = max(1, min(len(labels), 80 // (max(map(len, labels), default=0) + 7)))
+    # As the legend's own title, because a figure's title and an outside legend would overlap.
+    heading = {"title": plain(title), "title_fontsize": 10} if title else {}
+    place = {"loc": "outside upper left", "alignment": "left", "ncols": columns}
+    fig.legend(handles, labels, **place, **heading)
 
 
 def _left_out(total: int, finite: int, shown: int) -> str:
@@ -278,11 +287,12 @@ def _left_out(total: int, finite: int, shown: int) -> str:
     if finite < total:
         notes.append(f"{total - finite} non-finite")
     if shown < finite:
-        notes.append(f"{format_value(100.0 * (finite - shown) / finite)} % outside")
+        notes.append(f"{100.0 * (finite - shown) / finite:.2g} % outside")
     return f" ({', '.join(notes)})" if notes else ""
 
 
 def _say(ax: Axes, text: str) -> None:
+    ax.set_yticks([])
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=MUTED)
 
 
@@ -297,7 +307,8 @@ def _extent(clouds: Sequence[np.ndarray], limits: Sequence[float] | None) -> Ext
     if limits is not None:
         if len(limits) not in (2, 4):
             raise ValueError(f"limits={limits}: pass (low, high) or (x low, x high, y low, y high)")
-        return tuple(limits) if len(limits) == 4 else (*limits, *limits)
+        x_low, x_high, y_low, y_high = limits if len(limits) == 4 else (*limits, *limits)
+        return x_low, x_high, y_low, y_high
     finite = [cloud[np.isfinite(cloud).all(1)] for cloud in clouds]
     x, y = (robust_range([cloud[:, axis] for cloud in finite]) or (-1.0, 1.0) for axis in (0, 1))
     # The same length on both axes, because the panels are square, and a little air.
@@ -320,10 +331,10 @@ def _draw_points(
     inside = (points[:, 0] >= extent[0]) & (points[:, 0] <= extent[1])
     inside &= (points[:, 1] >= extent[2]) & (points[:, 1] <= extent[3])
     shown = points[inside]
-    size = float(np.clip(3000 / max(1, len(shown)), 1.5, 12))
-    edge = {"edgecolors": "white", "linewidths": 0.3} if outline else {"linewidths": 0}
+    size = float(np.clip(4000 / max(1, len(shown)), 2.5, 12))
+    edge = {"edgecolors": "white" if outline else "none", "linewidths": 0.3}
     opacity = 0.8 if outline or len(shown) < 500 else 0.5
-    ax.scatter(shown[:, 0], shown[:, 1], s=size, color=colour, alpha=opacity, **edge)
+    ax.scatter(shown[:, 0], shown[:, 1], s=size, c=colour, alpha=opacity, **edge)
     _frame(ax, extent)
     if len(shown) < len(points):
         note = f"{len(points) - len(shown)} of {len(points)} not shown"

@@ -47,7 +47,7 @@ h3 { font-size: 1rem; margin: 1.25rem 0 .5rem; overflow-wrap: anywhere; }
 .number b { display: block; font-size: 1.4rem; font-weight: 600; line-height: 1.2;
   font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .number span { color: var(--soft); font-size: .82rem; overflow-wrap: anywhere; }
-.pictures { display: grid; gap: 1rem;
+.pictures { display: grid; gap: 1rem; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
   padding: .75rem; }
@@ -171,18 +171,20 @@ def _numbers(metrics: Mapping[str, Any]) -> str:
 
 
 def _pictures(pictures: Sequence[Picture]) -> str:
-    body = "\n".join(_picture(*picture) for picture in pictures)
+    body = "\n".join(_picture(picture) for picture in pictures)
     return f'<div class="pictures">\n{body}\n</div>' if body else ""
 
 
-def _picture(name: str, path: str | os.PathLike, caption: str | None = None) -> str:
+def _picture(picture: Picture) -> str:
+    name, path = picture[:2]
+    caption = picture[2] if len(picture) == 3 else None
     data = Path(path).read_bytes()
     if not data.startswith(b"\x89PNG\r\n\x1a\n") or len(data) < 24:
         raise ValueError(
             f"figure {name!r}: {Path(path).name} is no PNG; write it with save_figure or save_png"
         )
     width, height = struct.unpack(">II", data[16:24])
-    kind = ' class="wide"' if width > 2 * height else ""
+    kind = ' class="wide"' if width > 900 and width > 1.4 * height else ""
     note = f" <span>{_text(caption)}</span>" if caption else ""
     source = base64.b64encode(data).decode("ascii")
     return (

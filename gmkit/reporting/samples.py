@@ -38,8 +38,8 @@ def save_samples(
     Returns:
       {"npz": path} and, where there is a picture, {"png": path}.
     """
-    arrays = samples if isinstance(samples, Mapping) else {"samples": samples}
-    arrays = {key: _storable(value) for key, value in arrays.items()}
+    given = samples if isinstance(samples, Mapping) else {"samples": samples}
+    arrays: dict[str, Any] = {key: _storable(value) for key, value in given.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     folder = Path(directory)
@@ -58,9 +58,10 @@ def _storable(value: Any) -> np.ndarray:
 
 
 def _picture(array: np.ndarray, name: str) -> Figure | None:
-    if array.size == 0:
+    if array.size == 0 or array.dtype.kind not in "biuf":
         return None
-    if array.ndim == 4 and array.shape[-1] in (1, 3) and array.dtype.kind in "fu":
+    drawable = array.dtype.kind == "f" or array.dtype == np.uint8
+    if array.ndim == 4 and array.shape[-1] in (1, 3) and drawable:
         return image_grid(array[:MAX_IMAGES])
     if array.ndim == 2 and array.shape[1] == 2:
         return scatter_panels({name: array})
