@@ -18,6 +18,8 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
+from gmkit import cache_dir
+
 ROOT = Path(__file__).resolve().parent.parent
 
 USAGE = """\
@@ -195,7 +197,7 @@ def _define() -> flags.FlagValues:
         "distributed", "off", "off, auto, or host:port,n_processes,index", **options
     )
     flags.DEFINE_string(
-        "compilation_cache", "~/.cache/gmkit/jax", "directory of compiled code, or off", **options
+        "compilation_cache", str(cache_dir("jax")), "directory of compiled code, or off", **options
     )
     flags.DEFINE_boolean("help", False, "show this", short_name="h", **options)
     return values

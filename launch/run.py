@@ -271,7 +271,7 @@ def write_report(stage: Stage, outcome: Outcome, n: int, started: float) -> list
         evaluation=evaluation.provenance,
         **outcome.provenance,
     )
-    pictures = [("samples", path) for path in drawn if path.suffix == ".png"]
+    pictures = [("drawn", path) for path in drawn if path.suffix == ".png"]
     for name, figure in figures.items():
         pictures.append((name, reporting.save_figure(figure, workdir / "figures" / f"{name}.png")))
     curves = []
@@ -291,7 +291,10 @@ def write_report(stage: Stage, outcome: Outcome, n: int, started: float) -> list
         tables=evaluation.tables,
         curves=curves,
     )
-    Console().print(reporting.console_table(evaluation.metrics, title=method.name))
+    console = Console()
+    console.print(reporting.console_metrics(evaluation.metrics, title=method.name))
+    for name, rows in evaluation.tables.items():
+        console.print(reporting.console_table(rows, title=name))
     return [report, results, *drawn]
 
 

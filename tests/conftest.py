@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -12,7 +11,9 @@ import jax
 import pytest
 from absl import flags
 
-CACHE = Path(os.environ.get("GMKIT_CACHE") or Path.home() / ".cache" / "gmkit") / "jax-tests"
+from gmkit import cache_dir
+
+CACHE = cache_dir("jax-tests")
 CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 jax.config.update("jax_num_cpu_devices", 4)

@@ -22,9 +22,7 @@ from gmkit.samplers.metropolis import metropolis_accept
 DIVERGENCE = 1000.0
 
 
-def leapfrog(
-    state: State, step_size: Scalar, n_leap: int, value_and_grad: ValueAndGrad
-) -> State:
+def leapfrog(state: State, step_size: Scalar, n_leap: int, value_and_grad: ValueAndGrad) -> State:
     """`n_leap` leapfrog steps from `(state.z, state.velocity)`.
 
     Uses the gradient that the state carries, and returns a state that carries the gradient of

@@ -37,9 +37,7 @@ def langevin_move(z: jax.Array, grad: jax.Array, xi: jax.Array, step_size: Scala
     return z - step_size * grad + jnp.sqrt(2.0 * step_size) * xi
 
 
-def mala_log_ratio(
-    proposal: State, current: State, xi: jax.Array, step_size: Scalar
-) -> jax.Array:
+def mala_log_ratio(proposal: State, current: State, xi: jax.Array, step_size: Scalar) -> jax.Array:
     """Log acceptance ratio of a Langevin move, `(n,)`.
 
     `U(z) - U(z') - |z - z' + lam grad U(z')|^2 / (4 lam) + |xi|^2 / 2`: the last two terms are

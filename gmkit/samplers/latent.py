@@ -8,6 +8,7 @@ The target is `nu_beta(z) = N(z; 0, I) exp(-beta E(B(z))) / Z`, with potential
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from gmkit.core.parallel import example_normal
 from gmkit.samplers.descent import gradient_descent, max_gradient_norm, optimal_transport_descent
 from gmkit.samplers.hmc import hmc
 from gmkit.samplers.importance import sir
-from gmkit.samplers.kernel import Kernel, Potential, Trace, row_sum, run
+from gmkit.samplers.kernel import Kernel, Potential, Trace, row_normal, row_sum, run
 from gmkit.samplers.langevin import kinetic_langevin, mala, ula
 from gmkit.samplers.metropolis import independent_metropolis, random_walk_metropolis
 from gmkit.samplers.schedules import constant, divided
@@ -37,7 +38,7 @@ class LatentSampler:
         (independent Metropolis from the prior), rwmh (random walk), sir (importance
         resampling), sde and kinetic_sde (through diffrax), descent (zero temperature), dot
         (optimal-transport descent).
-      beta: inverse temperature of the energy; 1 is the model itself.
+      beta: inverse temperature of the energy; 1 is the model itself ("dot" has none).
       step: step size (rwmh: standard deviation of the proposal; imh, sir: not used).
       n_steps: length of a chain.
       divide_by, divide_every: the step is divided by the one after every so many steps
@@ -68,6 +69,16 @@ class LatentSampler:
                 f"sampler {self.name}: n_steps={self.n_steps}, pool={self.pool} and "
                 f"step={self.step} must be positive"
             )
+        if not math.isfinite(self.beta) or not self.friction >= 0 or self.n_leap < 1:
+            raise ValueError(
+                f"sampler {self.name}: beta={self.beta} must be finite, friction={self.friction} "
+                f"at least 0, n_leap={self.n_leap} at least 1"
+            )
+        if self.divide_every > 0 and (not self.divide_by > 0 or self.name.endswith("sde")):
+            raise ValueError(
+                f"sampler {self.name}: divide_by={self.divide_by} must be positive, and solves "
+                "through diffrax keep their step (divide_every=0)"
+            )
 
     @property
     def step_sizes(self) -> jax.Array:
@@ -75,6 +86,11 @@ class LatentSampler:
         if self.divide_every < 1:
             return constant(self.step, self.n_steps)
         return divided(self.step, self.n_steps, self.divide_every, self.divide_by)
+
+
+def _posterior(latent_energy: Potential, beta: float) -> Potential:
+    """`|z|^2 / 2 + beta E(B(z))`."""
+    return lambda z: row_sum(z**2) / 2.0 + beta * latent_energy(z)
 
 
 def latent_kernel(
@@ -88,7 +104,7 @@ def latent_kernel(
       lipschitz: of the latent energy, for "dot".
     """
     tempered: Potential = lambda z: how.beta * latent_energy(z)
-    potential: Potential = lambda z: row_sum(z**2) / 2.0 + tempered(z)
+    potential = _posterior(latent_energy, how.beta)
     builders = {
         "ula": lambda: ula(potential),
         "mala": lambda: mala(potential),
@@ -111,15 +127,26 @@ def latent_chains(
     *,
     thin: int = 1,
     collect: bool = True,
+    fresh_velocity: bool = False,
 ) -> Trace:
-    """Chains from `z0 (n, d)`; see `run`."""
-    chain_key, lipschitz_key = jax.random.split(key)
+    """Chains from `z0 (n, d)`; see `run`.
+
+    Args:
+      key, latent_energy, z0, how: as in `draw_latents`.
+      thin, collect: as in `run`.
+      fresh_velocity: kinetic chains start with velocities of the stationary law, which keeps
+        chains that are continued again and again unbiased; otherwise at rest.
+    """
+    chain_key, lipschitz_key, velocity_key = jax.random.split(key, 3)
     lipschitz: jax.Array | float = 1.0
     if how.name == "dot":
         draws = example_normal(lipschitz_key, LIPSCHITZ_DRAWS, z0.shape[1:])
         lipschitz = max_gradient_norm(latent_energy, draws)
     kernel = latent_kernel(how, latent_energy, lipschitz)
-    return run(chain_key, kernel, z0, how.step_sizes, thin=thin, collect=collect)
+    state = kernel.init(z0)
+    if fresh_velocity and state.velocity is not None:
+        state = state._replace(velocity=row_normal(velocity_key, z0))
+    return run(chain_key, kernel, state, how.step_sizes, thin=thin, collect=collect)
 
 
 def draw_latents(
@@ -135,19 +162,18 @@ def draw_latents(
       how: sampler and its settings.
 
     Returns:
-      Latents `(n, d)` and scalars: `acceptance`, `diverged` (fractions; 0 where they mean
-      nothing), `n_grad` per sample, and `ess` (fraction of effective draws, "sir" only).
+      Latents `(n, d)` and scalars where they mean something: `acceptance` and `diverged`
+      (fractions), `n_grad` per sample, `ess` (fraction of effective draws, "sir" only).
     """
     prior_key, run_key = jax.random.split(key)
-    zero, one = jnp.zeros(()), jnp.ones(())
     if how.name == "sir":
         pool = example_normal(prior_key, n * how.pool, (latent_dim,))
         drawn = sir(run_key, latent_energy, pool, n, beta=how.beta, batch_size=min(len(pool), 4096))
         ess = drawn.ess / len(pool)
-        return drawn.z, {"acceptance": one, "diverged": zero, "n_grad": zero, "ess": ess}
+        return drawn.z, {"ess": ess}
     z0 = example_normal(prior_key, n, (latent_dim,))
     if how.name in ("sde", "kinetic_sde"):
-        potential: Potential = lambda z: row_sum(z**2) / 2.0 + how.beta * latent_energy(z)
+        potential = _posterior(latent_energy, how.beta)
         times = jnp.array([how.step * how.n_steps])
         limit = 2 * how.n_steps + 2
         if how.name == "sde":
@@ -158,7 +184,7 @@ def draw_latents(
             )
         failed = jnp.mean((~path.success).astype(jnp.float32))
         n_grad = jnp.mean(path.n_steps.astype(jnp.float32))
-        return path.samples[-1], {"acceptance": one, "diverged": failed, "n_grad": n_grad}
+        return path.samples[-1], {"diverged": failed, "n_grad": n_grad}
     trace = latent_chains(run_key, latent_energy, z0, how, thin=how.n_steps, collect=False)
     info = trace.info
     return trace.state.z, {

@@ -33,10 +33,14 @@ def metropolis_accept(
     Rows whose proposal or log-ratio is not a number, or whose proposal is infinite, are
     rejected and flagged; the whole row of `current` survives, cached gradient included.
     """
-    arrays = (proposal.z, proposal.u) if proposal.grad is None else (
-        proposal.z,
-        proposal.u,
-        proposal.grad,
+    arrays = (
+        (proposal.z, proposal.u)
+        if proposal.grad is None
+        else (
+            proposal.z,
+            proposal.u,
+            proposal.grad,
+        )
     )
     valid = row_finite(*arrays) & ~jnp.isnan(log_ratio)
     log_ratio = jnp.where(valid, log_ratio, -jnp.inf)

@@ -261,7 +261,9 @@ def _progress(loop: LoopConfig, start: int) -> _Bar | _Lines:
 
 def _summary(values: Mapping[str, float]) -> str:
     speeds = {"steps_per_second": "steps/s", "examples_per_second": "examples/s"}
-    shown = [f"{name} {value:.4g}" for name, value in values.items() if name not in speeds]
+    # Losses first, then what has no group; a compiled step returns names in alphabetical order.
+    names = sorted(values, key=lambda name: (not name.startswith("loss"), "/" in name))
+    shown = [f"{name} {values[name]:.4g}" for name in names if name not in speeds]
     rates = [f"{values[name]:.4g} {unit}" for name, unit in speeds.items() if name in values]
     return "  ".join([*shown[:_SHOWN], *rates])
 

@@ -1,6 +1,9 @@
 """The generalized energy-based model: its schedule, its log-partition, its effect."""
 
+import dataclasses
+import importlib.util
 import itertools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +12,19 @@ import optax
 import pytest
 
 from gmkit import data, evaluation, nets
-from gmkit.core import optim, parallel
+from gmkit.core import Domain, Method, optim, parallel
 from gmkit.methods import gebm as room
 from gmkit.methods.gebm import GEBM, LearningRateRule, Protocol, Settings, gebm, refine
 from gmkit.samplers import LatentSampler
+
+
+def load_config(name):
+    path = Path(__file__).parents[2] / "configs" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"config_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
 
 SIR = LatentSampler("sir", pool=10)
 
@@ -26,15 +38,16 @@ def line():
     return data.load("skewed_line", n_train=2000, n_test=2000)
 
 
-def small(settings, lr_rule=None, floor=None):
+def small(settings, lr_rule=None, floor=None, schedules=None, others=()):
     """A tiny model of the skewed line."""
     base = nets.network_decoder(nets.generator("affine", (2,), 1), 1)
     energy = nets.energy("mlp", (2,), 16, spectral_norm=False)
     txs = {name: optim.optimizer("adam", 1e-3) for name in ("base", "energy")}
     txs["log_z"] = optax.sgd(1.0)
-    protocol = Protocol(pixels, 400, (SIR, LatentSampler("mala", step=0.1, n_steps=40)))
+    compared = (SIR, LatentSampler("mala", step=0.1, n_steps=40), *others)
+    protocol = Protocol(pixels, 400, compared)
     model = GEBM(base, energy, floor)
-    return gebm(model, txs, settings, protocol, "x", lr_rule)
+    return gebm(model, txs, settings, protocol, "x", schedules, lr_rule)
 
 
 def batches(method, dataset, step, size=32):
@@ -91,8 +104,8 @@ def test_log_partition_follows_the_energy(line, rule):
 
 def test_energy_floor_is_counted(line):
     method = small(Settings(warmup_every=0, log_z_init_batches=1), floor=1e3)
-    _, history = run(method, line, 1, seen=("energy/clamped", "energy/data"))
-    assert history == [[1.0, 1e3]]
+    _, history = run(method, line, 1, seen=("energy/clamped_data", "energy/clamped_base"))
+    assert history == [[1.0, 1.0]]
 
 
 def test_any_generator_can_be_refined(line):
@@ -137,7 +150,7 @@ def test_learning_rate_rule_lowers_the_rates_when_the_base_stands_still(line):
     for t in range(12):
         state, metrics = hook.run(state.replace(step=jnp.int32(t)), line)
         factors.append(round(float(state.memory["lr_factor"]), 3))
-        assert 0.0 <= float(metrics["lr_rule/p_value"]) <= 1.0
+        assert 0.0 <= float(metrics.get("lr_rule/p_value", 0.0)) <= 1.0
     assert factors[:2] == [1.0, 1.0]
     assert factors[-1] < 1.0
     changes = [t for t in range(1, 12) if factors[t] != factors[t - 1]]
@@ -149,10 +162,83 @@ def test_settings_name_the_mistake():
         ({"criterion": "jsd"}, "criterion='jsd'"),
         ({"criterion": "cd", "weighting": "learned_c"}, "weighting='learned_c'"),
         ({"n_critic": 7}, "n_critic=7"),
+        ({"criterion": "cd", "chain": LatentSampler("dot")}, "'dot' only descends"),
     ]:
         with pytest.raises(ValueError, match=message):
             Settings(**options)
     assert set(room.__all__) >= {"build", "gebm", "refine"}
+
+
+def test_schedules_follow_base_steps_not_calls(line):
+    """Warm-up calls of the energy must not bring the decay forward."""
+    settings = Settings(n_critic=2, n_critic_warmup=6, warmup_every=5, log_z_init_batches=1)
+    assert [settings.base_steps(n) for n in (2, 3, 6, 7, 8, 10, 11)] == [0, 1, 2, 3, 4, 4, 5]
+    halved = {name: lambda t: jnp.where(t < 3, 1.0, 0.5) for name in ("base", "energy")}
+    _, history = run(small(settings, schedules=halved), line, 9, seen=("base_step", "lr_factor"))
+    assert [h[1] for h in history] == [1.0] * 7 + [0.5] * 2
+    assert [h[0] for h in history[6:]] == [3.0, 4.0, 4.0]
+
+
+def test_samples_are_drawn_in_chunks(line, monkeypatch):
+    monkeypatch.setattr(room.model, "CHUNK", 30)
+    method = small(Settings(warmup_every=0, log_z_init_batches=1))
+    state, _ = run(method, line, 0)
+    x = jax.jit(method.sample, static_argnums=2)(state, jax.random.key(0), 100)
+    assert x.shape == (100, 2)
+    assert len(np.unique(np.asarray(x[:, 0]))) > 30
+
+
+def test_chains_that_diverge_do_not_end_the_evaluation(line):
+    wild = LatentSampler("ula", step=1e18, n_steps=40)
+    method = small(Settings(warmup_every=0, log_z_init_batches=1), others=(wild,))
+    state, _ = run(method, line, 0)
+    found = method.evaluate(state, line, jax.random.key(1))
+    rows = {row["samples"]: row for row in found.tables["samplers"]}
+    assert rows["ula"]["invalid"] == 1.0 and rows["gebm"]["invalid"] == 0.0
+    assert "fd_gebm" in found.metrics and "fd_ula" not in str(found.metrics)
+
+
+@pytest.mark.parametrize("preset", sorted(set(load_config("gebm").PRESETS)))
+def test_presets_are_sound(preset):
+    """No two fields share a dictionary, and what can be built here is."""
+    config = load_config("gebm").get_config(preset)
+    seen = []
+
+    def walk(node):
+        seen.append(id(node))
+        for value in node.values():
+            if hasattr(value, "items"):
+                walk(value)
+
+    walk(config)
+    assert len(seen) == len(set(seen))
+    shape = (2,) if preset == "toy" else (32, 32, 3) if config.data.image_size else (28, 28, 1)
+    kind = "vector" if preset == "toy" else "image"
+    domain = Domain("reals", shape) if preset == "toy" else Domain("integers", shape, 256)
+    spec = data.DataSpec(preset, domain, (-1.0, 1.0), 0 if preset == "toy" else 10, kind)
+    if preset != "refine":
+        assert isinstance(room.build(config, spec), Method)
+
+
+def test_mistakes_are_found_before_training():
+    config = load_config("gebm").get_config("default")
+    spec = data.load("digits").spec
+    unlabelled = dataclasses.replace(spec, n_classes=0)
+    for field, value, of, message in [
+        ("eval.features", "inception", spec, "inception_path"),
+        ("eval.features", "jpeg", spec, "jpeg"),
+        ("eval.features", "auto", unlabelled, "no labels"),
+        ("eval.features", "classifier", unlabelled, "labels"),
+        ("eval.n_samples", 3, spec, "n_samples=3"),
+        ("samplers.hmc.n_leap", 0, spec, "n_leap=0"),
+        ("sampler", "nuts", spec, "nuts"),
+        ("cd.sampler", "nuts", spec, "nuts"),
+        ("energy.arch", "vit", spec, "vit"),
+    ]:
+        wrong = config.copy_and_resolve_references()
+        wrong.update_from_flattened_dict({field: value})
+        with pytest.raises(ValueError, match=message):
+            room.build(wrong, of)
 
 
 @pytest.mark.slow

@@ -17,14 +17,16 @@ re-weights the mass on it, and together they are one model (section 2)
 | latent samplers | `gmkit.samplers.draw_latents` |
 | base against model | `judging.Judge` |
 
-Logged: `loss/energy`, `loss/base`, `kale`, `energy/data`, `energy/base`, `energy/clamped`
-(fraction at the floor), `log_z/learned`, `log_z/batch`, `weights/ess` (fraction), `penalty`,
-`norm/<network>` (gradient l2), `base_step`, `lr_factor`.
+Logged: `loss/energy`, `loss/base`, `kale`, `energy/data`, `energy/base`, `energy/clamped_data`
+and `energy/clamped_base` (fractions at the floor), `log_z/learned`, `log_z/batch`, `weights/ess`
+(fraction), `penalty`, `norm/<network>` (gradient l2), `base_step`, `lr_factor`,
+`lr_rule/p_value`.
 
 Deviations from the official code: `c` follows its exact fixed point in log space by default
 (Adam, as published, is `log_z.rule="adam"`); the acceptance ratios of MALA and HMC are the
-exact ones; samples are reported at `beta = 1`, which is the model, with tempered ones beside
-them; KALE on test data uses held-out data. Gradients are clipped by their global norm;
+exact ones; the settings sample at `beta = 1`, which is the model, and tempered samples stand
+beside; persistent chains draw fresh velocities; KALE on test data uses held-out data; the
+learning-rate rule compares 512 samples. By default gradients are clipped by their global norm;
 `grad_transform="robust"` is the official code's re-descending transform.
 
 Run: `python launch/main.py --config=configs/gebm.py`; results are in the README.
@@ -33,22 +35,20 @@ Run: `python launch/main.py --config=configs/gebm.py`; results are in the README
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from gmkit import evaluation, nets, samplers
+from gmkit import cache_dir, evaluation, nets
 from gmkit.core import Method, TrainState, optim
 from gmkit.methods.gebm.judging import Judge, Protocol
 from gmkit.methods.gebm.learning import LearningRateRule, Settings, learner
 from gmkit.methods.gebm.model import GEBM
 from gmkit.samplers import LatentSampler
-
-FEATURES = ("auto", "classifier", "pixels", "inception")
 
 __all__ = ["GEBM", "Judge", "LearningRateRule", "Protocol", "Settings", "build", "gebm", "refine"]
 
@@ -59,6 +59,7 @@ def gebm(
     settings: Settings,
     protocol: Protocol,
     field: str = "image",
+    schedules: Mapping[str, optax.Schedule] | None = None,
     lr_rule: LearningRateRule | None = None,
 ) -> Method:
     """The method from its parts.
@@ -69,9 +70,10 @@ def gebm(
       settings: of training.
       protocol: of evaluation; its first sampler is also that of `Method.sample`.
       field: entry of a batch that holds the data.
+      schedules: factors of the learning rates, as functions of the base step.
       lr_rule: host-side rule for the learning rates.
     """
-    init, step = learner(model, txs, settings, field, lr_rule)
+    init, step = learner(model, txs, settings, field, schedules, lr_rule)
     judge = Judge(model, protocol, field)
     how = protocol.samplers[0]
     return Method(
@@ -103,14 +105,14 @@ def refine(
       decode: the generator; rows must not depend on each other.
       latent_dim: d, of `z ~ N(0, I)`.
       energy: flax module `(x, train) -> (n,)`.
-      tx: optimiser of the energy.
+      tx: optimiser of the energy (and of c, with `log_z_update="adam"`).
       protocol: of evaluation.
       field: entry of a batch that holds the data.
       **settings: of `Settings`, but `train_mode`.
     """
     base = nets.frozen_decoder(lambda _, z: decode(z), {}, latent_dim)
     how = Settings(train_mode="energy", **{"warmup_every": 0, **settings})
-    txs = {"energy": tx, "log_z": optax.sgd(1.0)}
+    txs = {"energy": tx, "log_z": tx if how.log_z_update == "adam" else optax.sgd(1.0)}
     return gebm(GEBM(base, energy, None), txs, how, protocol, field)
 
 
@@ -128,30 +130,10 @@ def build(
       ValueError: settings that do not exist or do not go together.
     """
     shape = spec.domain.shape
-    options = config.base.get("options", {})
-    latent_dim = config.base.latent_dim
-    if "generator" in (stages or {}):
-        method, state = stages["generator"]
-        if method.decode is None or config.train_mode != "energy":
-            raise ValueError("a stage 'generator' must decode, and needs train_mode='energy'")
-        kept = state.replace(opt_state={}, memory=None)
-        base = nets.frozen_decoder(method.decode, kept, latent_dim)
-    else:
-        network = nets.generator(config.base.arch, shape, latent_dim, config.base.width, **options)
-        base = nets.network_decoder(network, latent_dim)
-    energy = nets.energy(
-        config.energy.arch, shape, config.energy.width, config.energy.spectral_norm
-    )
-    known = {name: LatentSampler(name=name, **how) for name, how in config.samplers.items()}
-    for name in (config.sampler, *config.eval.samplers):
-        if name not in known:
-            raise ValueError(f"sampler {name!r} has no settings; choose {', '.join(known)}")
-    own = known[config.sampler]
-    compared = [known[name] for name in config.eval.samplers if name != config.sampler]
-    tempered = [
-        dataclasses.replace(own, beta=beta) for beta in config.eval.betas if beta != own.beta
-    ]
-    chain = own if own.name in samplers.CHAINS else LatentSampler()
+    base = _base(config, shape, (stages or {}).get("generator"))
+    e = config.energy
+    energy = nets.energy(e.arch, shape, e.width, e.spectral_norm)
+    compared = _samplers(config)
     settings = Settings(
         criterion=config.criterion,
         weighting=config.weighting,
@@ -166,56 +148,110 @@ def build(
         log_z_rate=config.log_z.rate,
         log_z_init_batches=config.log_z.init_batches,
         buffer_size=config.cd.buffer_size,
-        chain=dataclasses.replace(chain, n_steps=config.cd.n_steps, divide_every=0),
+        chain=LatentSampler(config.cd.sampler, **_chain(config)),
         ema_decay=config.base.ema_decay,
         unroll=config.unroll,
     )
-    e = config.eval
-    if e.features not in FEATURES:
-        raise ValueError(f"eval.features={e.features!r}: choose {', '.join(FEATURES)}")
-    if e.features == "inception" and not e.inception_path:
-        raise ValueError("eval.features='inception' needs eval.inception_path=<weights>.npz")
-    cache_dir = e.cache_dir or Path.home() / ".cache" / "gmkit" / "features"
-    protocol = Protocol(
-        features=functools.partial(_features, e.features, cache_dir, e.inception_path, e.seed),
-        n_samples=e.n_samples,
-        samplers=(own, *compared, *tempered),
-    )
+    features = _feature_space(config.eval, spec)
+    protocol = Protocol(features, config.eval.n_samples, compared)
     rule = LearningRateRule(every=config.lr_rule_every) if config.lr_rule_every else None
+    if rule is not None and config.train_mode == "energy":
+        raise ValueError("lr_rule_every watches the base: set it to 0 with train_mode='energy'")
+    txs, schedules = _optimisers(config, settings)
     field = "image" if spec.kind == "image" else "x"
-    model = GEBM(base, energy, config.energy.floor)
-    return gebm(model, _optimisers(config), settings, protocol, field, rule)
+    model = GEBM(base, energy, e.floor)
+    return gebm(model, txs, settings, protocol, field, schedules, rule)
 
 
-def _optimisers(config: Any) -> dict[str, optax.GradientTransformation]:
-    """Optimisers of the networks; schedules run over base steps, for the energy too."""
-    steps = config.training.steps
-    txs = {}
-    for name, repeats in (("base", 1), ("energy", config.n_critic)):
-        o = config.optim[name].to_dict()
-        rate = optim.learning_rate_schedule(o.pop("schedule"), o.pop("learning_rate"), steps)
-        txs[name] = optim.optimizer(learning_rate=_slowed(rate, repeats), **o)
-    if config.log_z.rule == "adam":
+def _base(
+    config: Any, shape: tuple[int, ...], generator: tuple[Method, TrainState] | None
+) -> nets.Decoder:
+    b = config.base
+    if generator is None:
+        return nets.network_decoder(
+            nets.generator(b.arch, shape, b.latent_dim, b.width), b.latent_dim
+        )
+    method, state = generator
+    if method.decode is None or config.train_mode != "energy":
+        raise ValueError("a stage 'generator' must decode, and needs train_mode='energy'")
+    state = state.replace(opt_state={}, memory=None)
+    z = jax.ShapeDtypeStruct((2, b.latent_dim), jnp.float32)
+    try:
+        decoded = jax.eval_shape(method.decode, state, z).shape[1:]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"base.latent_dim={b.latent_dim} is not the generator's") from error
+    if decoded != tuple(shape):
+        raise ValueError(f"the generator makes examples {decoded}, the data are {tuple(shape)}")
+    return nets.frozen_decoder(method.decode, state, b.latent_dim)
+
+
+def _samplers(config: Any) -> tuple[LatentSampler, ...]:
+    """The model's sampler, those it is compared with, and itself at other temperatures."""
+    known = {name: LatentSampler(name=name, **how) for name, how in config.samplers.items()}
+    for name in (config.sampler, *config.eval.samplers):
+        if name not in known:
+            raise ValueError(f"sampler {name!r} has no settings; choose {', '.join(known)}")
+    own = known[config.sampler]
+    others = [known[name] for name in config.eval.samplers if name != config.sampler]
+    betas = [beta for beta in config.eval.betas if beta != own.beta]
+    return (own, *others, *(dataclasses.replace(own, beta=beta) for beta in betas))
+
+
+def _chain(config: Any) -> dict[str, Any]:
+    """Settings of the persistent chains of cd."""
+    if config.cd.sampler not in config.samplers:
+        known = ", ".join(config.samplers)
+        raise ValueError(f"cd.sampler={config.cd.sampler!r} has no settings; choose {known}")
+    how = config.samplers[config.cd.sampler].to_dict()
+    return how | {"n_steps": config.cd.n_steps, "divide_every": 0, "beta": 1.0}
+
+
+def _optimisers(
+    config: Any, settings: Settings
+) -> tuple[dict[str, optax.GradientTransformation], dict[str, optax.Schedule]]:
+    """Optimisers of constant rate, and the factors of their rates over base steps."""
+    total = settings.base_steps(config.training.steps)
+    decay = {"factor": config.lr_decay.factor, "every": config.lr_decay.every}
+    txs, schedules = {}, {}
+    for name in ("base", "energy"):
+        options = config.optim[name].to_dict()
+        kind = options.pop("schedule")
+        schedules[name] = optim.learning_rate_schedule(kind, 1.0, total, **decay)
+        txs[name] = optim.optimizer(**options)
+    txs["log_z"] = optax.sgd(1.0)
+    if settings.log_z_update == "adam" and settings.criterion == "kale":
         o = config.optim.energy
-        robust = o.grad_transform == "robust"
-        adam = optim.optimizer("adam", o.learning_rate, o.b1, o.b2)
-        txs["log_z"] = optax.chain(optim.robust_log_partition(), adam) if robust else adam
-    else:
-        txs["log_z"] = optax.sgd(1.0)
-    return txs
+        txs["log_z"] = optim.optimizer("adam", o.learning_rate, o.b1, o.b2)
+        if o.grad_transform == "robust":
+            txs["log_z"] = optax.chain(optim.robust_log_partition(), txs["log_z"])
+    return txs, schedules
 
 
-def _slowed(schedule: optax.Schedule, repeats: int) -> optax.Schedule:
-    return lambda count: schedule(count // repeats)
+def _feature_space(e: Any, spec: Any) -> Callable[[Any], evaluation.Features]:
+    """How to get the features, checked now and made when an evaluation first needs them.
 
-
-def _features(kind: str, cache_dir: str, path: str, seed: int, dataset: Any) -> evaluation.Features:
-    """The feature space of an evaluation, trained or loaded when it is first needed."""
+    "auto" is a classifier for labelled images, and the values themselves for vectors.
+    """
+    labelled = spec.kind == "image" and spec.n_classes > 0
+    kind = e.features
+    if kind == "auto" and not (labelled or spec.kind == "vector"):
+        raise ValueError(
+            f"eval.features='auto': {spec.name} has no labels to train a classifier on; set "
+            "eval.features=inception and eval.inception_path=<weights>.npz, or eval.features=pixels"
+        )
     if kind == "auto":
-        kind = "classifier" if dataset.spec.kind == "image" and dataset.spec.n_classes else "pixels"
+        kind = "classifier" if labelled else "pixels"
     if kind == "classifier":
-        train, test = dataset.examples("train"), dataset.examples("test")
-        return evaluation.classifier_features(train, test, dataset.spec.n_classes, cache_dir, seed)
+        if not labelled:
+            raise ValueError("eval.features='classifier' needs images with labels; use pixels")
+        cache = e.cache_dir or cache_dir("features")
+        return lambda dataset: evaluation.classifier_features(
+            dataset.examples("train"), dataset.examples("test"), spec.n_classes, cache, e.seed
+        )
     if kind == "pixels":
-        return evaluation.pixel_features(dataset.spec.domain.dim)
-    return evaluation.inception_features(path)
+        return lambda dataset: evaluation.pixel_features(spec.domain.dim)
+    if kind != "inception":
+        raise ValueError(f"eval.features={kind!r}: choose auto, classifier, pixels or inception")
+    if not Path(e.inception_path).is_file():
+        raise ValueError(f"eval.inception_path={e.inception_path!r}: no such file of weights")
+    return lambda dataset: evaluation.inception_features(e.inception_path)

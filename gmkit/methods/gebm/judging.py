@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,15 @@ from gmkit.methods.gebm.model import GEBM
 from gmkit.samplers import LatentSampler
 
 Array = jax.Array
+_logger = logging.getLogger(__name__)
+#: Fewest samples that the statistics are defined on.
+MIN_SAMPLES = 16
+#: Rows of a split behind KALE, at most.
+MAX_ROWS = 50_000
+#: Samples behind the histograms, at most.
+MAX_DRAWN = 1000
+#: Effective fraction of the base samples below which importance weights mean little.
+LOW_ESS = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +48,10 @@ class Protocol:
     samplers: tuple[LatentSampler, ...] = (LatentSampler(),)
     n_chains: int = 64
     n_pictures: int = 64
+
+    def __post_init__(self) -> None:
+        if self.n_samples < MIN_SAMPLES:
+            raise ValueError(f"eval.n_samples={self.n_samples}: take at least {MIN_SAMPLES}")
 
 
 class Judge:
@@ -65,9 +79,9 @@ class Judge:
         """KALE on training and held-out data, with the same base samples `y` and the same c."""
         e_base = self.energies(state, y)
         log_z_batch = float(objectives.log_partition(jnp.asarray(e_base)))
-        c = self.model.log_z(state, log_z_batch)
+        c = float(self.model.log_z(state, log_z_batch))
         e_data = {
-            split: self.energies(state, dataset.examples(split)[self.field])
+            split: self.energies(state, dataset.examples(split, MAX_ROWS)[self.field])
             for split in ("train", "test")
         }
         values = {
@@ -77,8 +91,16 @@ class Judge:
         values["log_z"] = c
         values["log_z_batch"] = log_z_batch
         values["weight_ess"] = float(objectives.weight_ess(jnp.asarray(e_base)))
+        if values["weight_ess"] < LOW_ESS:
+            _logger.warning(
+                "only %.1f %% of the base samples carry weight: importance resampling and KALE "
+                "are unreliable; a larger penalty or fewer energy steps help",
+                100.0 * values["weight_ess"],
+            )
         for split, e in e_data.items():
-            values[f"generalized_log_likelihood_{split}"] = -float(e.mean()) - log_z_batch
+            values[f"generalized_log_likelihood_{split}"] = float(
+                objectives.generalized_log_likelihood(e, e_base)
+            )
         values |= {f"energy_{name}": float(e.mean()) for name, e in e_data.items()}
         return values | {"energy_base": float(e_base.mean())}
 
@@ -89,8 +111,9 @@ class Judge:
         thin = max(how.n_steps // 100, 1)
         how = dataclasses.replace(how, n_steps=how.n_steps // thin * thin)
         latent_energy = lambda z: self.model.latent_energy(state, z)
-        z0 = example_normal(key, self.protocol.n_chains, (self.model.base.latent_dim,))
-        trace = samplers.latent_chains(key, latent_energy, z0, how, thin=thin)
+        z_key, chain_key = jax.random.split(key)
+        z0 = example_normal(z_key, self.protocol.n_chains, (self.model.base.latent_dim,))
+        trace = samplers.latent_chains(chain_key, latent_energy, z0, how, thin=thin)
         half = trace.samples.shape[0] // 2
         late = trace._replace(
             samples=trace.samples[half:], info=jax.tree.map(lambda v: v[half:], trace.info)
@@ -115,12 +138,22 @@ class Judge:
         rows: list[dict[str, Any]] = []
 
         def judged(name: str, x: np.ndarray, **about: Any) -> evaluation.QualityReport:
+            finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+            about["invalid"] = float(1.0 - finite.mean())
+            x = x[finite]
+            if len(x) < MIN_SAMPLES:
+                # Chains that diverged say nothing about the others.
+                rows.append({"samples": name, "counts": f"{len(real)}x{len(x)}", **about})
+                return evaluation.QualityReport({}, {}, {})
             report = evaluation.quality(features, real_features, features.apply(x), name)
             label = lambda k: f"{k.removesuffix(f'_{name}')}[{features.label}]"
             row = {label(k): v for k, v in report.values.items()}
             if x.ndim == 2:
                 row["w1"] = evaluation.wasserstein_1d(real[:, 0], x[:, 0])
                 report.values[f"w1_{name}"] = row["w1"]
+                keyed[f"w1_{name}[{len(real)}x{len(x)}]"] = row["w1"]
+            if self.model.floor is not None:
+                about["clamped"] = float((self.energies(state, x) <= self.model.floor).mean())
             keyed.update(report.keyed)
             rows.append({"samples": name, "counts": f"{len(real)}x{len(x)}", **row, **about})
             return report
@@ -140,7 +173,8 @@ class Judge:
             values |= judged(name, np.asarray(x), sampler=how.name, **about).values
         names = [f"{m}_{who}" for m in ("fd", "w1") for who in ("base", "gebm")]
         metrics = {name: values[name] for name in names if name in values}
-        metrics["fd_change"] = metrics["fd_gebm"] / metrics["fd_base"] - 1.0
+        if "fd_gebm" in metrics:
+            metrics["fd_change"] = metrics["fd_gebm"] / metrics["fd_base"] - 1.0
         metrics |= self.kale(state, dataset, y) | keyed
         provenance = base.provenance | {"sampler": dataclasses.asdict(self.protocol.samplers[0])}
         return Evaluation(metrics, provenance, {"samplers": rows})
@@ -149,7 +183,7 @@ class Judge:
 
     def figures(self, state: TrainState, dataset: Any, key: Array) -> dict[str, Any]:
         """`Method.figures`: samples, energies, chains in image space or the energy's landscape."""
-        n = self.protocol.n_samples
+        n = min(self.protocol.n_samples, MAX_DRAWN)
         base_key, model_key, chain_key = jax.random.split(key, 3)
         panels = {
             "data": dataset.examples("test", n)[self.field],
@@ -175,11 +209,12 @@ class Judge:
         )
         thin = max(how.n_steps // 10, 1)
         how = dataclasses.replace(how, n_steps=how.n_steps // thin * thin)
-        z0 = example_normal(key, 8, (self.model.base.latent_dim,))
+        z_key, chain_key = jax.random.split(key)
+        z0 = example_normal(z_key, 8, (self.model.base.latent_dim,))
 
         def follow(state: TrainState) -> Array:
             latent_energy = functools.partial(self.model.latent_energy, state)
-            trace = samplers.latent_chains(key, latent_energy, z0, how, thin=thin)
+            trace = samplers.latent_chains(chain_key, latent_energy, z0, how, thin=thin)
             path = jnp.concatenate([z0[None], trace.samples])
             return jax.lax.map(functools.partial(self.model.decode, state), path)
 

@@ -25,6 +25,7 @@ from gmkit.methods.gebm.model import GEBM
 from gmkit.samplers import LatentSampler, latent_chains
 
 Array = jax.Array
+ArrayLike = jax.typing.ArrayLike
 Metrics = dict[str, Array]
 
 CHOICES = {
@@ -37,7 +38,7 @@ CHOICES = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a GEBM is trained; the defaults are the paper's where it has one.
+    """How a GEBM is trained; the defaults are the paper's but for `log_z_update` (there: adam).
 
     Attributes:
       criterion: kale, donsker or cd; wasserstein and logistic are GANs of the same networks.
@@ -49,11 +50,11 @@ class Settings:
       noise_factor: base samples per data sample.
       penalty_weight: of the zero-centred gradient penalty.
       parameter_penalty: of the mean squared parameter of the energy.
-      log_z_update: adam, fixed_point (of rate `log_z_rate`) or batch.
+      log_z_update: adam, fixed_point (of rate `log_z_rate`) or batch; donsker is always batch.
       log_z_rate: see there; "log_z" then needs plain gradient descent of rate 1.
       log_z_init_batches: batches behind the first value of c.
       buffer_size: persistent chains of cd.
-      chain: how cd moves them; its `n_steps` are taken per update.
+      chain: how cd moves them; its `n_steps` are taken per update, at beta 1.
       ema_decay: of the base's averaged parameters; 0 keeps no average.
       unroll: unroll the energy's steps (on CPU a convolution's gradient is slower in a loop).
 
@@ -91,6 +92,8 @@ class Settings:
                 f"n_critic={self.n_critic} must be positive and divide "
                 f"n_critic_warmup={self.n_critic_warmup}"
             )
+        if self.criterion == "cd" and self.chain.name in ("descent", "dot"):
+            raise ValueError(f"criterion='cd' needs a sampler: {self.chain.name!r} only descends")
 
     @property
     def has_log_z(self) -> bool:
@@ -102,12 +105,27 @@ class Settings:
         """The networks that are trained."""
         return ("energy", "base") if self.train_mode == "both" else (self.train_mode,)
 
+    def calls_for(self, t: ArrayLike) -> Array:
+        """Calls of `step` that base step t = 1, 2, ... takes: more than one in warm-ups."""
+        t = jnp.asarray(t)
+        if not self.warmup_every or self.train_mode != "both":
+            return jnp.ones_like(t)
+        warm = (t <= 2) | (t % self.warmup_every == 0)
+        return jnp.where(warm, self.n_critic_warmup // self.n_critic, 1)
+
+    def base_steps(self, calls: int) -> int:
+        """Base steps completed in so many calls of `step`."""
+        return int(
+            np.searchsorted(np.cumsum(self.calls_for(np.arange(1, calls + 1))), calls, "right")
+        )
+
 
 def learner(
     model: GEBM,
     txs: Mapping[str, optax.GradientTransformation],
     s: Settings,
     field: str,
+    schedules: Mapping[str, optax.Schedule] | None = None,
     lr_rule: LearningRateRule | None = None,
 ) -> tuple[Callable[..., TrainState], Callable[..., tuple[TrainState, Metrics]]]:
     """`Method.init` and `Method.step`.
@@ -117,9 +135,16 @@ def learner(
       txs: optimisers of "energy", "base" and "log_z".
       s: settings.
       field: entry of a batch that holds the data.
+      schedules: factors of the learning rates of "energy" and "base", as functions of the
+        number of base steps (in train_mode "energy": of calls).
       lr_rule: host-side rule that needs room in the state.
     """
     base, energy = model.base, model.network
+    schedules = {"energy": lambda t: 1.0, "base": lambda t: 1.0, **(schedules or {})}
+
+    def lr_factor(state: TrainState, name: str) -> Array:
+        t = state.memory["base_step"] if "base" in s.trained else state.step
+        return state.memory["lr_factor"] * schedules[name](t)
 
     def latest_decode(state: TrainState, z: Array) -> Array:
         return base.apply(state.params["base"], state.variables["base"], z, False)[0]
@@ -147,6 +172,11 @@ def learner(
             "lr_factor": jnp.ones(()),
         }
         if s.criterion == "cd":
+            if x.shape[0] * s.noise_factor > s.buffer_size:
+                raise ValueError(
+                    f"cd.buffer_size={s.buffer_size} is smaller than a batch of "
+                    f"{x.shape[0] * s.noise_factor} chains"
+                )
             memory["chains"] = jax.random.normal(buffer_key, (s.buffer_size, base.latent_dim))
         if lr_rule is not None:
             memory["lr_rule"] = lr_rule.init(x.shape[1:])
@@ -179,6 +209,7 @@ def learner(
             s.chain,
             thin=s.chain.n_steps,
             collect=False,
+            fresh_velocity=True,
         )
         z = jax.lax.stop_gradient(trace.state.z)
         chains = chains.at[(first + all_rows) % s.buffer_size].set(gather_batch(z))
@@ -209,8 +240,10 @@ def learner(
             # Only the pass over data refreshes the spectral vectors: one power step an update.
             raw, new = energy.apply({"params": params, **old}, x, True, mutable=list(old))
             variables = {**old, **new}
-            e_data, clamped = model.floored(raw)
-            e_base = model.energy_with(params, variables, y)
+            e_data, clamped_data = model.floored(raw)
+            e_base, clamped_base = model.floored(
+                energy.apply({"params": params, **variables}, y, False)
+            )
             loss = criterion(e_data, e_base, log_z)
             penalty = jnp.zeros(())
             if s.penalty_weight:
@@ -221,20 +254,21 @@ def learner(
             total = loss + s.penalty_weight * penalty
             if s.parameter_penalty:
                 total += s.parameter_penalty * objectives.mean_squared_parameters(params)
+            clamped = {"energy/clamped_data": clamped_data, "energy/clamped_base": clamped_base}
             return total, (loss, penalty, e_data, e_base, clamped, variables)
 
         grads, aux = jax.grad(loss_fn, has_aux=True)(state.params["energy"])
         loss, penalty, e_data, e_base, clamped, variables = aux
-        lr_factor = state.memory["lr_factor"]
-        state = update(state, "energy", grads, txs["energy"], lr_factor=lr_factor)
+        factor = lr_factor(state, "energy")
+        state = update(state, "energy", grads, txs["energy"], lr_factor=factor)
         state = state.replace(variables={**state.variables, "energy": variables})
         metrics = {
             "loss/energy": loss,
             "energy/data": batch_mean(e_data),
             "energy/base": batch_mean(e_base),
-            "energy/clamped": clamped,
             "penalty": penalty,
             "norm/energy": optax.tree.norm(mean_over_devices(grads)),
+            **clamped,
         }
         if s.has_log_z:
             metrics |= {
@@ -249,14 +283,14 @@ def learner(
     def update_log_z(state: TrainState, e_base: Array) -> TrainState:
         """One step of c towards `A = log E_G exp(-E)`, the minimiser of the KALE loss in c."""
         c = state.params["log_z"]
-        if s.log_z_update == "adam":
-            grad = jax.grad(lambda c: objectives.kale_loss(e_base, e_base, c).loss)(c)
+        if s.criterion == "donsker" or s.log_z_update == "batch":
+            grad = c - objectives.log_partition(e_base)
         elif s.log_z_update == "fixed_point":
             # c <- c + rate log m, m = E_G exp(-E - c), written as a gradient step of rate 1.
             grad = c - objectives.log_partition_step(c, e_base, s.log_z_rate)
         else:
-            grad = c - objectives.log_partition(e_base)
-        return update(state, "log_z", grad, txs["log_z"], lr_factor=state.memory["lr_factor"])
+            grad = jax.grad(lambda c: objectives.kale_loss(e_base, e_base, c).loss)(c)
+        return update(state, "log_z", grad, txs["log_z"], lr_factor=lr_factor(state, "energy"))
 
     # ------------------------------------------------------------ the base
 
@@ -274,10 +308,8 @@ def learner(
         """One step of the base to lower energy, weighted by the model's density ratio."""
         loss_fn = lambda params: base_loss(state, params, n)
         (loss, variables), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params["base"])
-        lr_factor = state.memory["lr_factor"]
-        state = update(
-            state, "base", grads, txs["base"], ema_decay=s.ema_decay, lr_factor=lr_factor
-        )
+        factor = lr_factor(state, "base")
+        state = update(state, "base", grads, txs["base"], ema_decay=s.ema_decay, lr_factor=factor)
         base_step = state.memory["base_step"] + 1
         memory = {**state.memory, "base_step": base_step, "calls": jnp.zeros((), jnp.int32)}
         state = state.replace(variables={**state.variables, "base": variables}, memory=memory)
@@ -291,14 +323,12 @@ def learner(
 
     def energy_is_ready(state: TrainState) -> Array:
         """Whether the energy has had its `n_critic` (at times `n_critic_warmup`) steps."""
-        t = state.memory["base_step"] + 1
-        warm = (t <= 2) | (t % s.warmup_every == 0)
-        return state.memory["calls"] + 1 >= jnp.where(warm, s.n_critic_warmup // s.n_critic, 1)
+        return state.memory["calls"] + 1 >= s.calls_for(state.memory["base_step"] + 1)
 
     def step(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, Metrics]:
         x = batch[field]
         n = x.shape[1] * s.noise_factor
-        metrics: Metrics = {"lr_factor": state.memory["lr_factor"]}
+        metrics: Metrics = {"lr_factor": lr_factor(state, s.trained[0])}
         if "energy" in s.trained:
             inputs = (jnp.arange(s.n_critic), x)
             state, history = jax.lax.scan(update_energy, state, inputs, unroll=s.unroll)
@@ -324,7 +354,7 @@ class LearningRateRule:
     are multiplied by `factor` and the next `patience` checks only collect samples.
 
     Attributes:
-      every: calls of `step` between checks.
+      every: calls of `step` between checks (about as many base steps, see `calls_for`).
       window: checks between the two sets that are compared.
       patience: see above.
       p_value: above which a check counts as no improvement.
@@ -357,7 +387,7 @@ class LearningRateRule:
             new = np.asarray(draw(state, step_key(state, "lr_rule"), self.n_samples))
             filled, streak, rest = int(old["filled"]), int(old["streak"]), int(old["rest"])
             factor = float(state.memory["lr_factor"])
-            p_value = 0.0
+            found: Metrics = {}
             if filled >= self.window and rest == 0:
                 space = features(dataset)
                 real = dataset.examples("train", self.n_samples)[field]
@@ -365,6 +395,7 @@ class LearningRateRule:
                     space.apply(real), space.apply(new), space.apply(np.asarray(old["samples"][0]))
                 )
                 streak = streak + 1 if p_value > self.p_value else 0
+                found = {"lr_rule/p_value": jnp.float32(p_value)}
             rest = max(rest - 1, 0)
             if streak == self.patience:
                 factor, streak, rest = factor * self.factor, 0, self.patience
@@ -375,6 +406,6 @@ class LearningRateRule:
                 "rest": jnp.int32(rest),
             }
             memory = {**state.memory, "lr_rule": memory, "lr_factor": jnp.float32(factor)}
-            return state.replace(memory=memory), {"lr_rule/p_value": jnp.float32(p_value)}
+            return state.replace(memory=memory), found
 
         return Hook(self.every, run)

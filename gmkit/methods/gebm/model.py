@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -14,6 +15,9 @@ from gmkit.core.parallel import example_normal
 from gmkit.samplers import LatentSampler, draw_latents
 
 Array = jax.Array
+ArrayLike = jax.typing.ArrayLike
+#: Samples that go through the networks at a time.
+CHUNK = 2000
 
 
 class GEBM:
@@ -50,16 +54,41 @@ class GEBM:
 
     def sample_base(self, state: TrainState, key: Array, n: int) -> Array:
         """n samples of the base alone."""
-        return self.decode(state, example_normal(key, n, (self.base.latent_dim,)))
+        draw = lambda key, n: (
+            self.decode(state, example_normal(key, n, (self.base.latent_dim,))),
+            {},
+        )
+        return _in_chunks(draw, key, n)[0]
 
     def draw(
         self, state: TrainState, key: Array, n: int, how: LatentSampler
     ) -> tuple[Array, dict[str, Array]]:
-        """n samples `x = B(z)`, z from the latent posterior (section 4), and diagnostics."""
-        latent_energy = lambda z: self.latent_energy(state, z)
-        z, info = draw_latents(key, latent_energy, self.base.latent_dim, n, how)
-        return self.decode(state, z), info
+        """n samples `x = B(z)`, z from the latent posterior (section 4), and diagnostics.
 
-    def log_z(self, state: TrainState, default: float) -> float:
+        More than `CHUNK` samples are drawn chunk by chunk, each by its own chains (or its own
+        pool, for importance resampling), so that memory does not grow with n.
+        """
+
+        def draw(key: Array, n: int) -> tuple[Array, dict[str, Array]]:
+            latent_energy = lambda z: self.latent_energy(state, z)
+            z, info = draw_latents(key, latent_energy, self.base.latent_dim, n, how)
+            return self.decode(state, z), info
+
+        return _in_chunks(draw, key, n)
+
+    def log_z(self, state: TrainState, default: ArrayLike) -> ArrayLike:
         """The learned log-partition, or `default` where the criterion learns none."""
-        return float(state.params.get("log_z", jnp.float32(default)))
+        return state.params.get("log_z", default)
+
+
+def _in_chunks(
+    draw: Callable[[Array, int], tuple[Array, dict[str, Array]]], key: Array, n: int
+) -> tuple[Array, dict[str, Array]]:
+    """`draw(key, n)` in pieces of at most `CHUNK` rows; diagnostics are averaged."""
+    if n <= CHUNK:
+        return draw(key, n)
+    pieces = -(-n // CHUNK)
+    keys = jax.random.split(key, pieces)
+    x, info = jax.lax.map(lambda k: draw(k, -(-n // pieces)), keys)
+    x = x.reshape(-1, *x.shape[2:])[:n]
+    return x, {name: jnp.mean(v) for name, v in info.items()}
