@@ -167,9 +167,9 @@ def _toy(config: ConfigDict) -> None:
     for player in config.optim.values():
         player.learning_rate = 1e-3
     config.sampler = "sir"
-    config.eval.n_samples = 10_000
+    config.eval.n_samples = 5000
     config.eval.samplers = ("sir", "mala", "kla")
-    config.samplers.mala.n_steps = 2000
+    config.samplers.mala.n_steps = 1000
 
 
 def _refine(config: ConfigDict) -> None:

@@ -72,7 +72,8 @@ def inside(path: Path) -> Iterator[tuple[str, list[str]]]:
     """(room, full dotted name) of every gmkit import of a file."""
     for name in imports(path):
         parts = name.split(".")
-        if parts[0] == "gmkit" and len(parts) > 1 and not parts[1].startswith("__"):
+        # What gmkit/__init__.py itself holds belongs to no room.
+        if parts[0] == "gmkit" and len(parts) > 1 and parts[1] not in ("__version__", "cache_dir"):
             yield parts[1], parts
 
 

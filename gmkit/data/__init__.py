@@ -16,6 +16,7 @@ from gmkit.data.dataset import (
 from gmkit.data.registry import available, load
 from gmkit.data.shuffle import host_indices, indices, permutation
 from gmkit.data.spec import DataError, DataSpec
+from gmkit.data.tables import read_table
 from gmkit.data.tfds import TfdsSplit
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "load",
     "permutation",
     "random_flip",
+    "read_table",
     "vector_dataset",
 ]

@@ -74,7 +74,7 @@ Decode = Callable[..., dict[str, jax.Array]]
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Training and test rows with the function that decodes them.
+    """Training, validation and test rows with the function that decodes them.
 
     Attributes:
       train: rows to learn from.
@@ -84,28 +84,32 @@ class Dataset:
         "image" becomes float32 in `spec.value_range`, "x" float32, "label" int32. With a key it
         augments (where the data set was loaded so), each example by its own key; without one it
         is deterministic.
+      validation: rows to select models by; None where the data set defines none.
     """
 
     train: Split
     test: Split
     spec: DataSpec
     decode: Decode
+    validation: Split | None = None
 
     def examples(self, split: str, n: int | None = None) -> dict[str, np.ndarray]:
         """The first `n` decoded rows (all, if there are fewer or `n` is None) in stored order.
 
         Args:
-          split: "train" or "test".
+          split: "train", "validation" or "test".
           n: how many rows, at least 1.
 
         Raises:
-          DataError: another split, or `n < 1`.
+          DataError: another split, one that the data set does not have, or `n < 1`.
         """
-        if split not in ("train", "test"):
-            raise DataError(f"split={split!r}: choose train or test")
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        rows = splits.get(split)
+        if rows is None:
+            there = ", ".join(name for name, part in splits.items() if part is not None)
+            raise DataError(f"split={split!r}: {self.spec.name!r} has {there}; choose one of them")
         if n is not None and n < 1:
             raise DataError(f"n={n}: ask for at least one example")
-        rows = self.train if split == "train" else self.test
         n = len(rows) if n is None else min(n, len(rows))
         chunks = [np.arange(i, min(i + CHUNK, n)) for i in range(0, n, CHUNK)]
         decoded = [jax.device_get(self.decode(rows.gather(chunk))) for chunk in chunks]
@@ -184,8 +188,14 @@ def image_dataset(
 
 
 def vector_dataset(
-    name: str, train: Split, test: Split, dim: int, *, n_classes: int = 0
+    name: str,
+    train: Split,
+    test: Split,
+    dim: int,
+    *,
+    n_classes: int = 0,
+    validation: Split | None = None,
 ) -> Dataset:
     """A data set of real vectors of `dim` coordinates."""
     spec = DataSpec(name, Domain("reals", (dim,)), (-math.inf, math.inf), n_classes, "vector")
-    return Dataset(train, test, spec, decode_vector)
+    return Dataset(train, test, spec, decode_vector, validation)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from gmkit.data import tfds
+from gmkit.data import tables, tfds
 from gmkit.data.dataset import Dataset
 from gmkit.data.files import npz
 from gmkit.data.images import digits
@@ -16,6 +16,7 @@ from gmkit.data.toys import SAMPLERS, toy
 
 IMAGE_OPTIONS = ("image_size", "pad", "flip")
 TOY_OPTIONS = ("n_train", "n_test", "seed")
+TABLE_OPTIONS = ("path", "seed", "whiten_on")
 #: Where to look for tensorflow-datasets; no other source looks, so none objects.
 TFDS_OPTIONS = ("data_dir", "download")
 
@@ -30,6 +31,7 @@ def available() -> dict[str, str]:
         "digits": "handwritten digits of scikit-learn, 8x8x1, 1437/360, 10 classes",
         **toys,
         "<file>.npz": "your own images or vectors: x_train, optionally y_train, x_test, y_test",
+        **tables.NAMES,
         **prepared,
     }
 
@@ -41,16 +43,20 @@ def _check(option: str, value: Any) -> None:
             raise DataError(
                 f"data.{option}={value!r}: must be an integer, at least {_LEAST[option]}"
             )
-    elif option == "data_dir":
+    elif option in ("data_dir", "path"):
         if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-            raise DataError(f"data.data_dir={value!r}: must be the path of a folder")
+            kind = "folder" if option == "data_dir" else "file"
+            raise DataError(f"data.{option}={value!r}: must be the path of a {kind}")
+    elif option == "whiten_on":
+        if value not in tables.WHITEN_ON:
+            raise DataError(f"data.whiten_on={value!r}: choose {' or '.join(tables.WHITEN_ON)}")
     elif not isinstance(value, bool):
         raise DataError(f"data.{option}={value!r}: must be True or False")
 
 
 def _checked(name: str, allowed: tuple[str, ...], options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that are set, once every one is known to make sense for `name`."""
-    known = (*IMAGE_OPTIONS, *TOY_OPTIONS, *TFDS_OPTIONS)
+    known = tuple(dict.fromkeys((*IMAGE_OPTIONS, *TOY_OPTIONS, *TABLE_OPTIONS, *TFDS_OPTIONS)))
     for option, value in options.items():
         if option not in known:
             near = difflib.get_close_matches(option, known, n=1)
@@ -98,9 +104,11 @@ def load(name: str, **options: Any) -> Dataset:
         tensorflow-datasets prepared as array_record files.
       **options: for images `image_size` (crop to the centred square and resize; None: as they
         are), `pad` (surround smaller images by zeros instead) and `flip` (mirror at random
-        while training); for toys `n_train`, `n_test`, `seed`; for tensorflow-datasets
-        `data_dir` (default: TFDS_DATA_DIR, then `~/tensorflow_datasets`) and `download`
-        (default False). None is the same as leaving an option out.
+        while training); for toys `n_train`, `n_test`, `seed`; for tables (`tables.RECIPES`,
+        such as "redwine", or "table" for one of your own) `path`, `seed` (default 1) and
+        `whiten_on` ("all" or "train"); for tensorflow-datasets `data_dir` (default:
+        TFDS_DATA_DIR, then `~/tensorflow_datasets`) and `download` (default False). None is
+        the same as leaving an option out.
 
     Raises:
       DataError: an unknown name or option, an option out of range or without meaning for this
@@ -110,6 +118,8 @@ def load(name: str, **options: Any) -> Dataset:
         raise DataError(f"data.name={name!r}: must be the name of a data set or an .npz path")
     if name in SAMPLERS:
         return toy(name, **_checked(name, TOY_OPTIONS, options))
+    if name in tables.RECIPES:
+        return tables.table(name, **_checked(name, TABLE_OPTIONS, options))
     if name == "digits":
         return digits(**_checked(name, IMAGE_OPTIONS, options))
     if name.endswith(".npz"):

@@ -1,6 +1,7 @@
 """Numbers about samples: feature spaces, distances between them, and tests."""
 
 from gmkit.evaluation.classifier import SmallClassifier, classifier_features
+from gmkit.evaluation.density import DensityBaseline, gaussian_baseline, mixture_baseline
 from gmkit.evaluation.features import Features, in_batches, pixel_features
 from gmkit.evaluation.frechet import frechet_distance, frechet_from_moments, moments
 from gmkit.evaluation.inception import InceptionV3, inception_features, inception_shapes
@@ -13,6 +14,7 @@ from gmkit.evaluation.wasserstein import wasserstein_1d
 __all__ = [
     "KID",
     "PRDC",
+    "DensityBaseline",
     "Features",
     "InceptionV3",
     "QualityReport",
@@ -21,11 +23,13 @@ __all__ = [
     "cubic_kernel",
     "frechet_distance",
     "frechet_from_moments",
+    "gaussian_baseline",
     "in_batches",
     "inception_features",
     "inception_shapes",
     "kid",
     "metric_key",
+    "mixture_baseline",
     "mmd2_unbiased",
     "moments",
     "pixel_features",

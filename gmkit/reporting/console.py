@@ -22,7 +22,7 @@ def console_table(rows: Rows, title: str | None = None, columns: int = 6) -> Tab
     # Text objects, because rich would read [brackets] in a name as markup.
     cells = [[Text(cell) for cell in row[:columns]] for row in format_table(rows)]
     for i, name in enumerate(cells[0] if cells else ()):
-        table.add_column(name, justify="right" if i else "left")
+        table.add_column(name, justify="right" if i else "left", overflow="fold")
     for row in cells[1:]:
         table.add_row(*row)
     return table

@@ -107,9 +107,7 @@ def test_gradient_through_a_solve(key):
     np.testing.assert_allclose(spread(1.0)[1], difference, rtol=2e-2)
 
 
-@pytest.mark.parametrize(
-    "kind", ["overdamped", pytest.param("kinetic", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("kind", ["overdamped", pytest.param("kinetic", marks=pytest.mark.slow)])
 def test_rows_do_not_depend_on_devices_and_shape(kind, key):
     def images(z):
         return 0.5 * jnp.sum(z**2, axis=(1, 2))
