@@ -94,6 +94,7 @@ def _digits() -> ConfigDict:
     config.n_critic_warmup = 100
     config.warmup_every = 0
     config.noise_factor = 1
+    # For convolutions on a CPU, which are slow inside loops.
     config.unroll = False
     config.penalty = ConfigDict({"weight": 0.1, "parameters": 0.0})
     config.log_z = ConfigDict({"rule": "fixed_point", "rate": 0.05, "init_batches": 100})

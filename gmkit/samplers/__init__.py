@@ -41,6 +41,7 @@ from gmkit.samplers.importance import (
 from gmkit.samplers.kernel import (
     Info,
     Kernel,
+    Loop,
     Potential,
     State,
     Trace,
@@ -79,6 +80,7 @@ __all__ = [
     "Info",
     "Kernel",
     "LatentSampler",
+    "Loop",
     "Path",
     "Potential",
     "PotentialPath",

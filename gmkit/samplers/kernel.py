@@ -14,7 +14,7 @@ over devices draw the same numbers as chains on one device.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from gmkit.core.parallel import example_keys
 
 Potential = Callable[[jax.Array], jax.Array]
 Scalar = jax.Array | float
+Loop = Literal["scan", "python"]
 ValueAndGrad = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 
 
@@ -194,6 +195,7 @@ def run(
     *,
     thin: int = 1,
     collect: bool = True,
+    loop: Loop = "scan",
 ) -> Trace:
     """Runs the chains for `T = len(step_sizes)` steps, in one nested scan.
 
@@ -205,16 +207,23 @@ def run(
       thin: steps per block; one sample and one row of info per block.
       collect: whether to keep the samples (without them memory does not grow with `T`, but
         for the info's one row per block).
+      loop: "scan", or "python" to call a compiled step from Python, outside of any `jit`, with
+        the same numbers: on a CPU, convolutions run several times slower inside a scan.
 
     Raises:
-      ValueError: `step_sizes` is not a vector, or `thin` does not divide its length.
+      ValueError: `step_sizes` is not a vector, `thin` does not divide its length, or another
+        loop.
     """
+    if loop not in ("scan", "python"):
+        raise ValueError(f"loop={loop!r}: choose scan or python")
     step_sizes = jnp.asarray(step_sizes)
     if step_sizes.ndim != 1:
         raise ValueError(f"step_sizes has shape {step_sizes.shape}: give one per step, (T,)")
     n_steps = step_sizes.shape[0]
     if thin < 1 or n_steps % thin:
         raise ValueError(f"thin={thin} must be positive and divide the {n_steps} steps")
+    if loop == "python":
+        kernel = Kernel(jax.jit(kernel.init), jax.jit(kernel.step))
     state = z0 if isinstance(z0, tuple) else kernel.init(positions(z0))
 
     def one_step(state: Any, inputs: tuple[jax.Array, jax.Array]) -> tuple[Any, Info]:
@@ -222,12 +231,22 @@ def run(
         return kernel.step(jax.random.fold_in(key, t), state, step_size)
 
     def block(state: Any, inputs: tuple[jax.Array, jax.Array]) -> tuple[Any, Any]:
-        state, infos = jax.lax.scan(one_step, state, inputs)
+        state, infos = scan(one_step, state, inputs)
         means = jax.tree.map(lambda x: jnp.mean(x, axis=0, dtype=jnp.float32), infos)
         info = means._replace(n_grad=jnp.sum(infos.n_grad))
         return state, (state.z if collect else None, info)
 
     shape = (n_steps // thin, thin)
     inputs = (jnp.arange(n_steps).reshape(shape), step_sizes.reshape(shape))
-    state, (samples, info) = jax.lax.scan(block, state, inputs)
+    scan = jax.lax.scan if loop == "scan" else _scan_in_python
+    state, (samples, info) = scan(block, state, inputs)
     return Trace(state, samples, info)
+
+
+def _scan_in_python(step: Callable[..., Any], carry: Any, xs: Any) -> tuple[Any, Any]:
+    """`jax.lax.scan` by calls from Python."""
+    outputs = []
+    for t in range(jax.tree.leaves(xs)[0].shape[0]):
+        carry, y = step(carry, jax.tree.map(lambda x, t=t: x[t], xs))
+        outputs.append(y)
+    return carry, jax.tree.map(lambda *ys: jnp.stack(ys), *outputs)

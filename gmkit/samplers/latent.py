@@ -17,7 +17,7 @@ from gmkit.core.parallel import example_normal
 from gmkit.samplers.descent import gradient_descent, max_gradient_norm, optimal_transport_descent
 from gmkit.samplers.hmc import hmc
 from gmkit.samplers.importance import sir
-from gmkit.samplers.kernel import Kernel, Potential, Trace, row_normal, row_sum, run
+from gmkit.samplers.kernel import Kernel, Loop, Potential, Trace, row_normal, row_sum, run
 from gmkit.samplers.langevin import kinetic_langevin, mala, ula
 from gmkit.samplers.metropolis import independent_metropolis, random_walk_metropolis
 from gmkit.samplers.schedules import constant, divided
@@ -128,12 +128,13 @@ def latent_chains(
     thin: int = 1,
     collect: bool = True,
     fresh_velocity: bool = False,
+    loop: Loop = "scan",
 ) -> Trace:
     """Chains from `z0 (n, d)`; see `run`.
 
     Args:
       key, latent_energy, z0, how: as in `draw_latents`.
-      thin, collect: as in `run`.
+      thin, collect, loop: as in `run`.
       fresh_velocity: kinetic chains start with velocities of the stationary law, which keeps
         chains that are continued again and again unbiased; otherwise at rest.
     """
@@ -146,11 +147,16 @@ def latent_chains(
     state = kernel.init(z0)
     if fresh_velocity and state.velocity is not None:
         state = state._replace(velocity=row_normal(velocity_key, z0))
-    return run(chain_key, kernel, state, how.step_sizes, thin=thin, collect=collect)
+    return run(chain_key, kernel, state, how.step_sizes, thin=thin, collect=collect, loop=loop)
 
 
 def draw_latents(
-    key: jax.Array, latent_energy: Potential, latent_dim: int, n: int, how: LatentSampler
+    key: jax.Array,
+    latent_energy: Potential,
+    latent_dim: int,
+    n: int,
+    how: LatentSampler,
+    loop: Loop = "scan",
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """`n` latents of `nu_beta`, started from the prior.
 
@@ -160,6 +166,7 @@ def draw_latents(
       latent_dim: d.
       n: how many.
       how: sampler and its settings.
+      loop: of chains, as in `run`.
 
     Returns:
       Latents `(n, d)` and scalars where they mean something: `acceptance` and `diverged`
@@ -185,7 +192,9 @@ def draw_latents(
         failed = jnp.mean((~path.success).astype(jnp.float32))
         n_grad = jnp.mean(path.n_steps.astype(jnp.float32))
         return path.samples[-1], {"diverged": failed, "n_grad": n_grad}
-    trace = latent_chains(run_key, latent_energy, z0, how, thin=how.n_steps, collect=False)
+    trace = latent_chains(
+        run_key, latent_energy, z0, how, thin=how.n_steps, collect=False, loop=loop
+    )
     info = trace.info
     return trace.state.z, {
         "acceptance": jnp.mean(info.acceptance),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -278,3 +279,14 @@ def test_schedules():
     assert samplers.divided(0.1, 0, every=2).shape == (0,)
     with pytest.raises(ValueError, match="every=0"):
         samplers.divided(0.1, 5, every=0)
+
+
+def test_a_loop_in_python_gives_the_numbers_of_a_scan(key):
+    kernel = samplers.mala(lambda z: 0.5 * jnp.sum(z**2, axis=-1))
+    z0 = jax.random.normal(key, (5, 2))
+    sizes = samplers.constant(0.1, 6)
+    scanned = samplers.run(key, kernel, z0, sizes, thin=3)
+    called = samplers.run(key, kernel, z0, sizes, thin=3, loop="python")
+    chex.assert_trees_all_close(called, scanned, atol=1e-6)
+    with pytest.raises(ValueError, match="loop='while'"):
+        samplers.run(key, kernel, z0, sizes, loop="while")

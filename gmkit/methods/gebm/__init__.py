@@ -153,7 +153,8 @@ def build(
         unroll=config.unroll,
     )
     features = _feature_space(config.eval, spec)
-    protocol = Protocol(features, config.eval.n_samples, compared)
+    loop = "python" if config.unroll and jax.default_backend() == "cpu" else "scan"
+    protocol = Protocol(features, config.eval.n_samples, compared, loop)
     rule = LearningRateRule(every=config.lr_rule_every) if config.lr_rule_every else None
     if rule is not None and config.train_mode == "energy":
         raise ValueError("lr_rule_every watches the base: set it to 0 with train_mode='energy'")

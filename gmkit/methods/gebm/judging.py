@@ -39,6 +39,7 @@ class Protocol:
       features: `dataset -> Features`; called when an evaluation needs it.
       n_samples: samples of the base and of every sampler, and data they are compared with.
       samplers: the first one is the model's own, the others are compared with it.
+      loop: how chains are run, see `samplers.run`.
       n_chains: chains behind the mixing diagnostics.
       n_pictures: samples in a picture.
     """
@@ -46,6 +47,7 @@ class Protocol:
     features: Callable[[Any], evaluation.Features]
     n_samples: int = 2000
     samplers: tuple[LatentSampler, ...] = (LatentSampler(),)
+    loop: samplers.Loop = "scan"
     n_chains: int = 64
     n_pictures: int = 64
 
@@ -67,11 +69,26 @@ class Judge:
         self.model, self.protocol, self.field = model, protocol, field
         self._energy = jax.jit(model.energy)
         self._base = jax.jit(model.sample_base, static_argnums=2)
-        self._draw = jax.jit(model.draw, static_argnums=(2, 3))
+        self._compiled_draw = jax.jit(model.draw, static_argnums=(2, 3))
 
     def energies(self, state: TrainState, x: np.ndarray) -> np.ndarray:
         """E(x) of host arrays, `(n,)`."""
         return evaluation.in_batches(lambda v: self._energy(state, v), x, 1000)
+
+    def draw(
+        self, state: TrainState, key: Array, n: int, how: LatentSampler
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        """Samples of the model, diagnostics, and the seconds it took (without compilation where
+        the chains run in one program)."""
+        if self.protocol.loop == "scan" or how.name not in samplers.CHAINS:
+            program = self._compiled_draw.lower(state, key, n, how).compile()
+            draw = lambda: program(state, key)
+        else:
+            draw = lambda: self.model.draw(state, key, n, how, self.protocol.loop)
+        start = time.perf_counter()
+        x, info = jax.block_until_ready(draw())
+        seconds = {"seconds": time.perf_counter() - start}
+        return np.asarray(x), seconds | {name: float(v) for name, v in info.items()}
 
     # ------------------------------------------------------------ numbers
 
@@ -113,7 +130,9 @@ class Judge:
         latent_energy = lambda z: self.model.latent_energy(state, z)
         z_key, chain_key = jax.random.split(key)
         z0 = example_normal(z_key, self.protocol.n_chains, (self.model.base.latent_dim,))
-        trace = samplers.latent_chains(chain_key, latent_energy, z0, how, thin=thin)
+        trace = samplers.latent_chains(
+            chain_key, latent_energy, z0, how, thin=thin, loop=self.protocol.loop
+        )
         half = trace.samples.shape[0] // 2
         late = trace._replace(
             samples=trace.samples[half:], info=jax.tree.map(lambda v: v[half:], trace.info)
@@ -163,14 +182,10 @@ class Judge:
         judged("test_data", dataset.examples("test", n)[field])
         values = dict((base := judged("base", y)).values)
         for i, (how, sampler_key) in enumerate(zip(self.protocol.samplers, keys, strict=True)):
-            compiled = self._draw.lower(state, sampler_key, n, how).compile()
-            start = time.perf_counter()
-            x, info = jax.block_until_ready(compiled(state, sampler_key))
-            about = {"seconds": time.perf_counter() - start, "beta": how.beta}
-            about |= {name: float(v) for name, v in info.items()}
-            about |= self.mixing(state, sampler_key, how)
+            x, about = self.draw(state, sampler_key, n, how)
+            about |= {"beta": how.beta} | self.mixing(state, sampler_key, how)
             name = "gebm" if i == 0 else _label(how)
-            values |= judged(name, np.asarray(x), sampler=how.name, **about).values
+            values |= judged(name, x, sampler=how.name, **about).values
         names = [f"{m}_{who}" for m in ("fd", "w1") for who in ("base", "gebm")]
         metrics = {name: values[name] for name in names if name in values}
         if "fd_gebm" in metrics:
@@ -188,7 +203,7 @@ class Judge:
         panels = {
             "data": dataset.examples("test", n)[self.field],
             "base": np.asarray(self._base(state, base_key, n)),
-            "GEBM": np.asarray(self._draw(state, model_key, n, self.protocol.samplers[0])[0]),
+            "GEBM": self.draw(state, model_key, n, self.protocol.samplers[0])[0],
         }
         drawn = {}
         if self.field == "image":
@@ -212,13 +227,12 @@ class Judge:
         z_key, chain_key = jax.random.split(key)
         z0 = example_normal(z_key, 8, (self.model.base.latent_dim,))
 
-        def follow(state: TrainState) -> Array:
-            latent_energy = functools.partial(self.model.latent_energy, state)
-            trace = samplers.latent_chains(chain_key, latent_energy, z0, how, thin=thin)
-            path = jnp.concatenate([z0[None], trace.samples])
-            return jax.lax.map(functools.partial(self.model.decode, state), path)
-
-        images = np.asarray(jax.jit(follow)(state))
+        latent_energy = functools.partial(self.model.latent_energy, state)
+        trace = samplers.latent_chains(
+            chain_key, latent_energy, z0, how, thin=thin, loop=self.protocol.loop
+        )
+        decode = jax.jit(self.model.decode)
+        images = np.stack([decode(state, z) for z in (z0, *trace.samples)])
         times = [i * thin for i in range(len(images))]
         title = f"chains of {how.name}, beta {how.beta:g}, from the base"
         return reporting.image_strips(images, times, title=title)

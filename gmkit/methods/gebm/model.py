@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from gmkit import nets, objectives
 from gmkit.core import TrainState, eval_params
 from gmkit.core.parallel import example_normal
-from gmkit.samplers import LatentSampler, draw_latents
+from gmkit.samplers import LatentSampler, Loop, draw_latents
 
 Array = jax.Array
 ArrayLike = jax.typing.ArrayLike
@@ -61,7 +61,7 @@ class GEBM:
         return _in_chunks(draw, key, n)[0]
 
     def draw(
-        self, state: TrainState, key: Array, n: int, how: LatentSampler
+        self, state: TrainState, key: Array, n: int, how: LatentSampler, loop: Loop = "scan"
     ) -> tuple[Array, dict[str, Array]]:
         """n samples `x = B(z)`, z from the latent posterior (section 4), and diagnostics.
 
@@ -71,10 +71,10 @@ class GEBM:
 
         def draw(key: Array, n: int) -> tuple[Array, dict[str, Array]]:
             latent_energy = lambda z: self.latent_energy(state, z)
-            z, info = draw_latents(key, latent_energy, self.base.latent_dim, n, how)
+            z, info = draw_latents(key, latent_energy, self.base.latent_dim, n, how, loop)
             return self.decode(state, z), info
 
-        return _in_chunks(draw, key, n)
+        return _in_chunks(draw, key, n, loop)
 
     def log_z(self, state: TrainState, default: ArrayLike) -> ArrayLike:
         """The learned log-partition, or `default` where the criterion learns none."""
@@ -82,13 +82,20 @@ class GEBM:
 
 
 def _in_chunks(
-    draw: Callable[[Array, int], tuple[Array, dict[str, Array]]], key: Array, n: int
+    draw: Callable[[Array, int], tuple[Array, dict[str, Array]]],
+    key: Array,
+    n: int,
+    loop: Loop = "scan",
 ) -> tuple[Array, dict[str, Array]]:
     """`draw(key, n)` in pieces of at most `CHUNK` rows; diagnostics are averaged."""
     if n <= CHUNK:
         return draw(key, n)
     pieces = -(-n // CHUNK)
     keys = jax.random.split(key, pieces)
-    x, info = jax.lax.map(lambda k: draw(k, -(-n // pieces)), keys)
+    one = lambda k: draw(k, -(-n // pieces))
+    if loop == "scan":
+        x, info = jax.lax.map(one, keys)
+    else:
+        x, info = jax.tree.map(lambda *parts: jnp.stack(parts), *map(one, keys))
     x = x.reshape(-1, *x.shape[2:])[:n]
     return x, {name: jnp.mean(v) for name, v in info.items()}
