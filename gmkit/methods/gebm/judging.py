@@ -139,7 +139,7 @@ class Judge:
         )
         found = {"rhat": float(jnp.max(samplers.split_rhat(late.samples)))}
         if jnp.sum(late.info.n_grad) > 0:
-            found["ess_per_grad"] = float(jnp.median(samplers.ess_per_gradient(late)))
+            found["ess_per_grad"] = float(samplers.ess_per_gradient(late))
         return found
 
     def evaluate(self, state: TrainState, dataset: Any, key: Array) -> Evaluation:
@@ -180,7 +180,8 @@ class Judge:
         base_key, *keys = jax.random.split(key, 1 + len(self.protocol.samplers))
         y = np.asarray(self._base(state, base_key, n))
         judged("test_data", dataset.examples("test", n)[field])
-        values = dict((base := judged("base", y)).values)
+        base = judged("base", y)
+        values = dict(base.values)
         for i, (how, sampler_key) in enumerate(zip(self.protocol.samplers, keys, strict=True)):
             x, about = self.draw(state, sampler_key, n, how)
             about |= {"beta": how.beta} | self.mixing(state, sampler_key, how)
@@ -188,7 +189,7 @@ class Judge:
             values |= judged(name, x, sampler=how.name, **about).values
         names = [f"{m}_{who}" for m in ("fd", "w1") for who in ("base", "gebm")]
         metrics = {name: values[name] for name in names if name in values}
-        if "fd_gebm" in metrics:
+        if {"fd_base", "fd_gebm"} <= set(metrics):
             metrics["fd_change"] = metrics["fd_gebm"] / metrics["fd_base"] - 1.0
         metrics |= self.kale(state, dataset, y) | keyed
         provenance = base.provenance | {"sampler": dataclasses.asdict(self.protocol.samplers[0])}
