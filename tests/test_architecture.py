@@ -202,3 +202,14 @@ def test_import_linter_agrees():
         [program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert out.returncode == 0, out.stdout + out.stderr
+
+
+def test_readme_is_finished_and_its_files_exist():
+    text = (ROOT / "README.md").read_text()
+    assert "@@" not in text
+    linked = re.findall(r"\]\(([^)#:]+)\)", text) + re.findall(r"`(configs/[\w/]+\.py)", text)
+    assert linked
+    for name in linked:
+        assert (ROOT / name).is_file(), name
+    for mark in ("<!-- run-command -->", "<!-- test-command -->"):
+        assert text.count(mark) == 1

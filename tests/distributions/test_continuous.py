@@ -10,6 +10,9 @@ import pytest
 
 from gmkit import distributions as D
 
+# Compiling solvers and deep stacks takes most of a minute.
+pytestmark = pytest.mark.slow
+
 A = jnp.array([[0.3, 0.2], [-0.1, 0.4]])
 TIGHT = D.Solver(diffrax.Dopri8(), rtol=1e-10, atol=1e-10)
 

@@ -9,6 +9,9 @@ import pytest
 
 from gmkit import distributions as D
 
+# Compiling solvers and deep stacks takes most of a minute.
+pytestmark = pytest.mark.slow
+
 FLOWS = {
     "real_nvp": lambda shape: D.real_nvp_images(shape, 2, 4),
     "glow": lambda shape: D.glow(shape, 2, 2, 4),
