@@ -88,7 +88,8 @@ def method(
       traces: gets a word each time the step is traced.
       calls: gets ("hook" or "evaluate", step).
     """
-    tx = optax.adam(1e-2)
+    # Not Adam, which blows rounding up where a gradient vanishes.
+    tx = optax.sgd(0.05, momentum=0.9)
 
     def logits(params, x):
         hidden = jnp.tanh(x @ params["w"] + params["b"][None, :].astype(jnp.float32))
