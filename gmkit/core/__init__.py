@@ -2,6 +2,7 @@
 
 from gmkit.core.likelihood import Domain, LogLik, bits_per_dim, dequantised
 from gmkit.core.method import Evaluation, Hook, Method
+from gmkit.core.selection import keep_best, selected
 from gmkit.core.state import TrainState, create, eval_params, finish_step, step_key, update
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "dequantised",
     "eval_params",
     "finish_step",
+    "keep_best",
+    "selected",
     "step_key",
     "update",
 ]

@@ -35,10 +35,13 @@ class Hook(NamedTuple):
       every: called when `step` is a multiple of this.
       run: `(state, dataset) -> (state, metrics)`; must be a function of its arguments alone,
         so that a resumed run repeats it.
+      splits: splits of the data set that it reads besides "train" and "test"; a run without
+        them is refused before it starts.
     """
 
     every: int
     run: Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+    splits: tuple[str, ...] = ()
 
 
 class Method(NamedTuple):

@@ -13,6 +13,7 @@ an elementwise function (which map). Conditions are rows `cond (n, c)`, optional
 
 from gmkit.distributions.autoregressive import autoregressive, made, made_masks, made_mixture
 from gmkit.distributions.bijector import Bijector, chain, closed_form, invert, scanned
+from gmkit.distributions.catalogue import FLOWS, has_normal_latents, named
 from gmkit.distributions.conditioners import (
     Conditioner,
     convolutional,
@@ -51,10 +52,11 @@ from gmkit.distributions.flows import (
     residual_flow,
 )
 from gmkit.distributions.image_flows import glow, real_nvp_images
+from gmkit.distributions.intervals import logit, shift_and_scale
 from gmkit.distributions.linear import invertible_1x1, random_rotations
 from gmkit.distributions.multiscale import multi_scale
 from gmkit.distributions.normalisation import actnorm, batch_norm, diagonal
-from gmkit.distributions.permutation import permute, reverse, squeeze
+from gmkit.distributions.permutation import flatten, permute, reverse, squeeze
 from gmkit.distributions.residual import (
     estimated_log_det,
     exact_log_det,
@@ -71,6 +73,7 @@ from gmkit.distributions.simple import (
 from gmkit.distributions.spline import Knots, rational_quadratic, spline_knots
 
 __all__ = [
+    "FLOWS",
     "Bijector",
     "Conditioner",
     "Density",
@@ -98,16 +101,19 @@ __all__ = [
     "exact_log_det",
     "ffjord",
     "fixed_point",
+    "flatten",
     "flow",
     "gated",
     "gaussian_mixture",
     "glow",
+    "has_normal_latents",
     "iaf",
     "integrate",
     "invert",
     "invertible_1x1",
     "location_scale",
     "log_lik",
+    "logit",
     "made",
     "made_gaussian",
     "made_masks",
@@ -116,6 +122,7 @@ __all__ = [
     "maf_mog",
     "mlp",
     "multi_scale",
+    "named",
     "nice",
     "nsf_autoregressive",
     "nsf_coupling",
@@ -130,6 +137,7 @@ __all__ = [
     "reverse",
     "scanned",
     "separate",
+    "shift_and_scale",
     "sigmoid_affine",
     "spectral_bound",
     "spline_knots",

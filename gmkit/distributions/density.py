@@ -64,10 +64,15 @@ class Density(NamedTuple):
         return cls(init, log_prob, sample, sample_and_log_prob)
 
 
+def _inner_key(key: Key) -> Key:
+    return None if key is None else jax.random.fold_in(key, 2)
+
+
 def flow(base: Density, bijector: Bijector) -> Density:
     """The density `log p(x) = log p_Z(f(x)) + log|det df/dx|` of a bijector `f` and a base.
 
-    Parameters are `{"base": ..., "bijector": ...}`.
+    Parameters are `{"base": ..., "bijector": ...}`. Where the base is itself a flow, latents are
+    those of the innermost base.
 
     Args:
       base: density of the latents, of the shape that `bijector.forward` returns.
@@ -81,30 +86,34 @@ def flow(base: Density, bijector: Bijector) -> Density:
 
     def log_prob(params: Params, x: jax.Array, cond: Cond = None, key: Key = None) -> jax.Array:
         z, log_det = bijector.forward_and_log_det(params["bijector"], x, cond, key)
-        return base.log_prob(params["base"], z, cond) + log_det
+        return base.log_prob(params["base"], z, cond, _inner_key(key)) + log_det
 
     def encode(params: Params, x: jax.Array, cond: Cond = None) -> jax.Array:
-        return bijector.forward(params["bijector"], x, cond)
+        z = bijector.forward(params["bijector"], x, cond)
+        return z if base.encode is None else base.encode(params["base"], z, cond)
 
     def decode(params: Params, z: jax.Array, cond: Cond = None) -> jax.Array:
+        z = z if base.decode is None else base.decode(params["base"], z, cond)
         return bijector.inverse(params["bijector"], z, cond)
 
     def sample(params: Params, key: jax.Array, n: int, cond: Cond = None) -> jax.Array:
-        return decode(params, base.sample(params["base"], key, n, cond), cond)
+        z = base.sample(params["base"], key, n, cond)
+        return bijector.inverse(params["bijector"], z, cond)
 
     def sample_and_log_prob(
         params: Params, key: jax.Array, n: int, cond: Cond = None, estimate: bool = False
     ) -> tuple[jax.Array, jax.Array]:
-        z, log_base = base.sample_and_log_prob(params["base"], key, n, cond)
+        z, log_base = base.sample_and_log_prob(params["base"], key, n, cond, estimate)
         probe = jax.random.fold_in(key, 1) if estimate else None
         x, log_det = bijector.inverse_and_log_det(params["bijector"], z, cond, probe)
         return x, log_base - log_det
 
     def renew(params: Params, x: jax.Array, cond: Cond = None, momentum: float = 0.0) -> Params:
         if bijector.renew is None:
-            return params
-        renewed, _ = bijector.renew(params["bijector"], x, cond, momentum)
-        return {**params, "bijector": renewed}
+            renewed, z = params["bijector"], bijector.forward(params["bijector"], x, cond)
+        else:
+            renewed, z = bijector.renew(params["bijector"], x, cond, momentum)
+        return {"base": base.renew(params["base"], z, cond, momentum), "bijector": renewed}
 
     kind = joint_kind((base.kind, bijector.kind))
     return Density(init, log_prob, sample, sample_and_log_prob, encode, decode, renew, kind)

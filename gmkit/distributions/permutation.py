@@ -34,6 +34,11 @@ def permute(order: jax.Array) -> Bijector:
     return _moving(lambda x: x[..., order], lambda z: z[..., jnp.argsort(order)])
 
 
+def flatten(shape: tuple[int, ...]) -> Bijector:
+    """Examples of `shape` to vectors, row by row."""
+    return _moving(lambda x: x.reshape(x.shape[0], -1), lambda z: z.reshape(z.shape[0], *shape))
+
+
 def squeeze() -> Bijector:
     """`(n, 2h, 2w, c)` to `(n, h, w, 4c)`: every 2 x 2 window becomes channels.
 

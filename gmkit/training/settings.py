@@ -84,6 +84,8 @@ class LoopConfig:
             _refuse("batch_size", self.batch_size, why)
         if self.on_device_data and dataset.train.arrays is None:
             _refuse("on_device_data", True, "this data set streams; use false or leave it unset")
+        if method is not None:
+            _validate_splits(method, dataset)
         if method is not None and self.steps_per_call > 1:
             for hook in method.hooks:
                 if hook.every % self.steps_per_call:
@@ -161,3 +163,14 @@ class LoopConfig:
 
 def _refuse(field: str, value: Any, why: str) -> None:
     raise UsageError(f"training.{field}={value}: {why}")
+
+
+def _validate_splits(method: Method, dataset: Any) -> None:
+    for hook in method.hooks:
+        for split in hook.splits:
+            if getattr(dataset, split, None) is None:
+                raise UsageError(
+                    f"{method.name} looks at {split} rows every {hook.every} steps, but "
+                    f"{dataset.spec.name} has none: set config.select_every=0, or take data with "
+                    "that split"
+                )
