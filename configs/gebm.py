@@ -3,12 +3,18 @@
     python launch/main.py --config=configs/gebm.py             # digits, minutes on 2 cores
     python launch/main.py --config=configs/gebm.py:toy         # skewed line in the plane
     python launch/main.py --config=configs/gebm.py:refine      # an energy on a frozen generator
+    python launch/main.py --config=configs/gebm.py:flow_base   # an energy on a trained flow
+    python launch/main.py --config=configs/gebm.py:redwine --config.data.path=redwine.csv
     python launch/main.py --config=configs/gebm.py:cifar10     # the paper's settings; a GPU
 
 Expected numbers, seeds and times are in the README. The image presets of paper scale
 (`cifar10`, `celeba`, `imagenet32`, `lsun`) need the data set (`--config.data.name=<file>.npz`,
 `--config.data.data_dir=...` or `--config.data.download=True`) and an accelerator; FID needs
 Inception weights (`--config.eval.features=inception --config.eval.inception_path=...`).
+
+The density presets read your own table: `winequality-red.csv` and `winequality-white.csv`,
+`parkinsons_updrs.data`, `MiniBooNE_PID.txt` and HEPMASS of the UCI repository, as they are or as
+`.npz` or `.npy`. The same flow is trained by maximum likelihood first and stands beside.
 """
 
 from __future__ import annotations
@@ -20,6 +26,12 @@ PRESETS = {
     "smoke": "a few steps, to see that everything runs",
     "toy": "skewed line: the base finds the support, the energy the mass",
     "refine": "an energy on a frozen, separately trained generator",
+    "flow_base": "moons: an energy on a flow that was trained by maximum likelihood",
+    "redwine": "density of a UCI table, a flow by KALE and by maximum likelihood; data.path",
+    "whitewine": "the same",
+    "parkinsons": "the same",
+    "miniboone": "the same",
+    "hepmass": "the same",
     "mnist": "28x28, small convolutional networks",
     "fashion_mnist": "28x28, small convolutional networks",
     "cifar10": "the paper's ResNets and settings, for an accelerator",
@@ -27,6 +39,8 @@ PRESETS = {
     "imagenet32": "the same on ImageNet at 32x32",
     "lsun": "the same on bedrooms at 32x32; needs Inception weights",
 }
+
+TABLES = ("redwine", "whitewine", "parkinsons", "miniboone", "hepmass")
 
 
 def get_config(preset: str = "default") -> ConfigDict:
@@ -42,6 +56,8 @@ def get_config(preset: str = "default") -> ConfigDict:
         "smoke": _smoke,
         "toy": _toy,
         "refine": _refine,
+        "flow_base": _flow_base,
+        **dict.fromkeys(TABLES, _density),
         "mnist": _mnist,
         "fashion_mnist": _mnist,
         "cifar10": _paper,
@@ -57,7 +73,7 @@ def get_config(preset: str = "default") -> ConfigDict:
         "imagenet32": "imagenet_resized/32x32",
         "lsun": "lsun/bedroom",
     }
-    config.data.name = names.get(preset, config.data.name)
+    config.data.name = names.get(preset, preset if preset in TABLES else config.data.name)
     return config
 
 
@@ -68,6 +84,7 @@ def _digits() -> ConfigDict:
     config.data = ConfigDict({"name": "digits", "data_dir": config_dict.placeholder(str)})
     config.data.download = False
     config.data.image_size = config_dict.placeholder(int)
+    config.data.path = config_dict.placeholder(str)
     config.training = ConfigDict(
         {
             "steps": 6000,
@@ -84,7 +101,20 @@ def _digits() -> ConfigDict:
     # The model.
     config.base = ConfigDict({"arch": "mlp", "latent_dim": 16, "width": 256, "ema_decay": 0.0})
     config.energy = ConfigDict({"arch": "mlp", "width": 256, "spectral_norm": False})
+    config.energy.ema_decay = 0.0
     config.energy.floor = config_dict.placeholder(float)
+    config.energy.offset = 0.0
+    # Where base.arch is "flow" or energy.arch "density_ratio".
+    config.flow = "real_nvp"
+    config.flows = ConfigDict(
+        {
+            "real_nvp": {"n_layers": 5, "hidden": (100, 100), "norm": "none", "last_scale": 0.1},
+            "maf": {"n_layers": 5, "hidden": (100,), "norm": "actnorm"},
+            "made": {"hidden": (100,)},
+            "nsf_coupling": {"n_layers": 5, "width": 64, "blocks": 1, "n_bins": 8, "bound": 5.0},
+            "nsf_autoregressive": {"n_layers": 3, "hidden": (64, 64), "n_bins": 8, "bound": 5.0},
+        }
+    )
 
     # Learning it.
     config.train_mode = "both"
@@ -112,6 +142,8 @@ def _digits() -> ConfigDict:
     config.optim = ConfigDict({"base": dict(player), "energy": dict(player)})
     config.lr_decay = ConfigDict({"factor": 0.8, "every": 5000})
     config.lr_rule_every = 0
+    # Calls between looks at validation rows, whose likelihood chooses the final state.
+    config.select_every = 0
 
     # Sampling it.
     config.sampler = "kla"
@@ -137,6 +169,10 @@ def _digits() -> ConfigDict:
             "n_samples": 2000,
             "samplers": ("sir", "ula", "mala", "kla", "hmc", "imh"),
             "betas": (1.0, 5.0),
+            # Where the base has a density.
+            "n_importance": 100_000,
+            "ais": {"chains": 128, "temperatures": 200, "n_leap": 5, "step": 0.2},
+            "components": (1, 2, 5, 10, 20, 40),
             "features": "auto",
             "inception_path": "",
             "cache_dir": "",
@@ -183,6 +219,38 @@ def _refine(config: ConfigDict) -> None:
     config.generator.from_workdir = ""
     config.train_mode = "energy"
     config.training.steps = 2000
+
+
+def _density(config: ConfigDict) -> None:
+    """A flow's density ratio over the standard normal, by KALE, and directly."""
+    config.training.steps = 5000
+    config.training.batch_size = 100
+    config.base.update({"arch": "normal", "latent_dim": config_dict.placeholder(int)})
+    config.energy.update({"arch": "density_ratio", "offset": 3.0})
+    config.train_mode = "energy"
+    config.n_critic = 1
+    config.penalty.weight = 0.0
+    for player in config.optim.values():
+        player.update({"learning_rate": 1e-3, "b1": 0.9, "clip": 5.0})
+    config.select_every = 50
+    config.eval.samplers = ("sir", "mala", "kla")
+    config.eval.betas = (1.0,)
+    config.sampler = "sir"
+    direct = config.to_dict()
+    for name in ("data", "seed"):
+        del direct[name]
+    direct["criterion"] = "ml"
+    config.stages = ("direct",)
+    config.direct = ConfigDict(direct)
+    config.direct.from_workdir = ""
+
+
+def _flow_base(config: ConfigDict) -> None:
+    """A free energy on a flow that maximum likelihood has trained."""
+    config.data.name = "moons"
+    config.training.steps = 3000
+    config.training.batch_size = 256
+    config.base.update({"arch": "normal", "latent_dim": config_dict.placeholder(int)})
 
 
 def _mnist(config: ConfigDict) -> None:

@@ -6,6 +6,7 @@ from gmkit.evaluation.features import Features, in_batches, pixel_features
 from gmkit.evaluation.frechet import frechet_distance, frechet_from_moments, moments
 from gmkit.evaluation.inception import InceptionV3, inception_features, inception_shapes
 from gmkit.evaluation.kid import KID, cubic_kernel, kid, mmd2_unbiased
+from gmkit.evaluation.planes import latent_grid, plane
 from gmkit.evaluation.prdc import PRDC, prdc
 from gmkit.evaluation.quality import QualityReport, metric_key, quality
 from gmkit.evaluation.three_sample import relative_mmd_test
@@ -28,11 +29,13 @@ __all__ = [
     "inception_features",
     "inception_shapes",
     "kid",
+    "latent_grid",
     "metric_key",
     "mixture_baseline",
     "mmd2_unbiased",
     "moments",
     "pixel_features",
+    "plane",
     "prdc",
     "quality",
     "relative_mmd_test",

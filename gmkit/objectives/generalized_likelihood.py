@@ -149,6 +149,18 @@ def log_partition_step(log_z: jax.Array, fake: jax.Array, rate: float = 0.05) ->
     return log_z + jnp.clip(rate * difference, -1.0, 1.0)
 
 
+def log_partition_average(log_z: jax.Array, fake: jax.Array, rate: float = 0.05) -> jax.Array:
+    """One step of a moving average of `exp(A)`: `c <- c + log(1 + rate (m - 1))`, of at most 1.
+
+    With `m = mean exp(-(E_fake + c))` it has the fixed point of `log_partition_step`, but it
+    averages `m` itself instead of its logarithm, which for few samples of unequal weight is low:
+    the average over time has the bias of `1 / rate` batches, not of one. No gradient passes.
+    """
+    log_m = log_partition(jax.lax.stop_gradient(fake)) - log_z
+    step = jnp.logaddexp(math.log1p(-rate), math.log(rate) + log_m)
+    return log_z + jnp.clip(step, -1.0, 1.0)
+
+
 def importance_weights(fake: jax.Array, log_z: jax.Array | None = None) -> jax.Array:
     """Weights `(m,)` that turn base samples into model samples.
 

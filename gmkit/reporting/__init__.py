@@ -6,6 +6,7 @@ Nothing here computes a metric, trains or touches matplotlib's global state: fig
 
 from gmkit.reporting.console import console_metrics, console_table
 from gmkit.reporting.curves import read_metrics, training_curves
+from gmkit.reporting.densities import dot_plot, transport_panels, value_table
 from gmkit.reporting.figures import colours, figure, save_figure, style
 from gmkit.reporting.images import (
     image_grid,
@@ -25,6 +26,7 @@ __all__ = [
     "colours",
     "console_metrics",
     "console_table",
+    "dot_plot",
     "figure",
     "format_table",
     "format_value",
@@ -44,6 +46,8 @@ __all__ = [
     "tile",
     "to_uint8",
     "training_curves",
+    "transport_panels",
+    "value_table",
     "write_report",
     "write_results",
     "write_table",

@@ -35,6 +35,7 @@ from gmkit.samplers.importance import (
     Resampled,
     effective_draws,
     log_partition,
+    log_partition_upper,
     resample,
     sir,
 )
@@ -115,6 +116,7 @@ __all__ = [
     "leapfrog",
     "linear_betas",
     "log_partition",
+    "log_partition_upper",
     "mala",
     "mala_log_ratio",
     "max_gradient_norm",

@@ -58,6 +58,21 @@ def log_partition(log_weights: jax.Array) -> tuple[jax.Array, jax.Array]:
     return value, jnp.std(ratio, ddof=1) / math.sqrt(n)
 
 
+def log_partition_upper(log_weights: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """An estimate that is at least the log-partition function on average, and its standard error.
+
+    `log Z <= c - 1 + Z exp(-c)` for every c, with equality at `c = log Z`, and the right side is
+    linear in Z. With `log_partition` below, it brackets `log Z` (the variational bound of KALE,
+    Arbel et al. 2021, section 3).
+
+    Args:
+      log_weights: `(M,)`.
+      c: a guess of `log Z`, scalar, from anything but these weights.
+    """
+    ratio = jnp.exp(log_weights - c)
+    return c - 1.0 + jnp.mean(ratio), jnp.std(ratio, ddof=1) / math.sqrt(log_weights.shape[0])
+
+
 def resample(
     key: jax.Array, log_weights: jax.Array, n: int, method: Resampling = "systematic"
 ) -> jax.Array:

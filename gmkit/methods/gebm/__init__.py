@@ -35,6 +35,7 @@ Run: `python launch/main.py --config=configs/gebm.py`; results are in the README
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,14 +44,28 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gmkit import cache_dir, evaluation, nets
-from gmkit.core import Method, TrainState, optim
+from gmkit import cache_dir, distributions, evaluation, nets
+from gmkit.core import Method, TrainState, keep_best, optim, selected
+from gmkit.energies import DensityRatio
 from gmkit.methods.gebm.judging import Judge, Protocol
 from gmkit.methods.gebm.learning import LearningRateRule, Settings, learner
-from gmkit.methods.gebm.model import GEBM
+from gmkit.methods.gebm.likelihood import Likelihoods
+from gmkit.methods.gebm.model import GEBM, density_base, normal_base
 from gmkit.samplers import LatentSampler
 
-__all__ = ["GEBM", "Judge", "LearningRateRule", "Protocol", "Settings", "build", "gebm", "refine"]
+__all__ = [
+    "GEBM",
+    "Judge",
+    "LearningRateRule",
+    "Likelihoods",
+    "Protocol",
+    "Settings",
+    "build",
+    "density_base",
+    "gebm",
+    "normal_base",
+    "refine",
+]
 
 
 def gebm(
@@ -61,6 +76,7 @@ def gebm(
     field: str = "image",
     schedules: Mapping[str, optax.Schedule] | None = None,
     lr_rule: LearningRateRule | None = None,
+    select_every: int = 0,
 ) -> Method:
     """The method from its parts.
 
@@ -72,11 +88,16 @@ def gebm(
       field: entry of a batch that holds the data.
       schedules: factors of the learning rates, as functions of the base step.
       lr_rule: host-side rule for the learning rates.
+      select_every: calls of `step` between looks at validation rows, by whose likelihood the
+        final state is chosen; 0 for no choice.
+
+    Raises:
+      ValueError: a selection without likelihoods, or settings that do not fit the model.
     """
     init, step = learner(model, txs, settings, field, schedules, lr_rule)
     judge = Judge(model, protocol, field)
     how = protocol.samplers[0]
-    return Method(
+    method = Method(
         name="gebm",
         init=init,
         step=step,
@@ -86,8 +107,20 @@ def gebm(
         batches_per_step=settings.n_critic,
         decode=model.decode,
         energy=model.energy,
+        encode=model.encode if model.base.encode is not None else None,
+        log_lik=model.log_lik if model.has_density else None,
         hooks=() if lr_rule is None else (lr_rule.hook(model, protocol.features, field),),
     )
+    if not select_every:
+        return method
+    if judge.likelihoods is None:
+        raise ValueError(
+            f"select_every={select_every} selects by likelihood, which needs a base with a "
+            "density; set it to 0"
+        )
+    learned = ("log_z",) if settings.has_log_z else ()
+    names = (*settings.trained, *learned)
+    return keep_best(method, names, judge.likelihoods.score, select_every, "nll")
 
 
 def refine(
@@ -124,15 +157,17 @@ def build(
 ) -> Method:
     """The method that a config of `configs/gebm.py` describes, for data of `spec`.
 
-    A stage "generator" is used as the frozen base (`train_mode` must be "energy").
+    A stage "generator" is used as the frozen base (`train_mode` must be "energy"); every other
+    stage is a model of the same data whose likelihood is set beside this one's.
 
     Raises:
       ValueError: settings that do not exist or do not go together.
     """
     shape = spec.domain.shape
-    base = _base(config, shape, (stages or {}).get("generator"))
-    e = config.energy
-    energy = nets.energy(e.arch, shape, e.width, e.spectral_norm)
+    stages = dict(stages or {})
+    generator = stages.pop("generator", None)
+    base = _base(config, spec, generator)
+    energy = _energy(config, shape, fixed_normal=generator is None and config.base.arch == "normal")
     compared = _samplers(config)
     settings = Settings(
         criterion=config.criterion,
@@ -150,40 +185,110 @@ def build(
         buffer_size=config.cd.buffer_size,
         chain=LatentSampler(config.cd.sampler, **_chain(config)),
         ema_decay=config.base.ema_decay,
+        energy_ema_decay=config.energy.ema_decay,
         unroll=config.unroll,
     )
     features = _feature_space(config.eval, spec)
     loop = "python" if config.unroll and jax.default_backend() == "cpu" else "scan"
-    protocol = Protocol(features, config.eval.n_samples, compared, loop)
+    protocol = Protocol(
+        features, config.eval.n_samples, compared, loop, likelihoods=_likelihoods(config, stages)
+    )
     rule = LearningRateRule(every=config.lr_rule_every) if config.lr_rule_every else None
     if rule is not None and config.train_mode == "energy":
         raise ValueError("lr_rule_every watches the base: set it to 0 with train_mode='energy'")
     txs, schedules = _optimisers(config, settings)
     field = "image" if spec.kind == "image" else "x"
-    model = GEBM(base, energy, e.floor)
-    return gebm(model, txs, settings, protocol, field, schedules, rule)
+    model = GEBM(base, energy, config.energy.floor)
+    return gebm(
+        model, txs, settings, protocol, field, schedules, rule, config.get("select_every", 0)
+    )
 
 
-def _base(
-    config: Any, shape: tuple[int, ...], generator: tuple[Method, TrainState] | None
-) -> nets.Decoder:
-    b = config.base
-    if generator is None:
+def _base(config: Any, spec: Any, generator: tuple[Method, TrainState] | None) -> nets.Decoder:
+    b, shape = config.base, tuple(spec.domain.shape)
+    dim = spec.domain.dim
+    if generator is not None:
+        return _frozen_base(config, spec, *generator)
+    if b.arch not in ("normal", "flow"):
         return nets.network_decoder(
             nets.generator(b.arch, shape, b.latent_dim, b.width), b.latent_dim
         )
-    method, state = generator
+    if spec.kind != "vector":
+        raise ValueError(f"base.arch={b.arch!r} is a density of vectors; {spec.name} has images")
+    if b.latent_dim not in (None, dim):
+        raise ValueError(f"base.latent_dim={b.latent_dim}: base.arch={b.arch!r} has {dim}")
+    if b.arch == "flow":
+        return density_base(_flow(config, shape), dim)
+    if config.train_mode != "energy":
+        raise ValueError("base.arch='normal' has nothing to train: set train_mode='energy'")
+    return normal_base(dim)
+
+
+def _frozen_base(config: Any, spec: Any, method: Method, state: TrainState) -> nets.Decoder:
+    """The base that a trained stage decodes; with its density, where vectors have an exact one."""
+    shape = tuple(spec.domain.shape)
     if method.decode is None or config.train_mode != "energy":
         raise ValueError("a stage 'generator' must decode, and needs train_mode='energy'")
-    state = state.replace(opt_state={}, memory=None)
-    z = jax.ShapeDtypeStruct((2, b.latent_dim), jnp.float32)
+    decode, log_lik, encode = method.decode, method.log_lik, method.encode
+    state = selected(state).replace(opt_state={}, memory=None)
+    invertible = spec.kind == "vector" and log_lik is not None and encode is not None
+    latent_dim = config.base.latent_dim or (spec.domain.dim if invertible else None)
+    if latent_dim is None:
+        raise ValueError("base.latent_dim is not set: give the length of the generator's latents")
+    z = jax.ShapeDtypeStruct((2, latent_dim), jnp.float32)
     try:
-        decoded = jax.eval_shape(method.decode, state, z).shape[1:]
+        decoded = jax.eval_shape(decode, state, z).shape[1:]
     except (TypeError, ValueError) as error:
-        raise ValueError(f"base.latent_dim={b.latent_dim} is not the generator's") from error
-    if decoded != tuple(shape):
-        raise ValueError(f"the generator makes examples {decoded}, the data are {tuple(shape)}")
-    return nets.frozen_decoder(method.decode, state, b.latent_dim)
+        raise ValueError(f"base.latent_dim={latent_dim} is not the generator's") from error
+    if decoded != shape:
+        raise ValueError(f"the generator makes examples {decoded}, the data are {shape}")
+    if not invertible:
+        return nets.frozen_decoder(decode, state, latent_dim)
+    log_prob = lambda state, x: log_lik(state, jax.random.key(0), x).value
+    return nets.frozen_decoder(decode, state, latent_dim, log_prob, encode)
+
+
+def _flow(config: Any, shape: tuple[int, ...]) -> distributions.Density:
+    """The flow `config.flow` with its group of options."""
+    options = config.flows.get(config.flow)
+    options = {} if options is None else options.to_dict()
+    density = distributions.named(config.flow, shape, **options)
+    if not distributions.has_normal_latents(config.flow):
+        raise ValueError(f"flow={config.flow!r} has latents that are not standard normal")
+    if options.get("norm") == "batch_norm":
+        raise ValueError("flows.norm='batch_norm' ties examples together: take actnorm or none")
+    return density
+
+
+def _energy(config: Any, shape: tuple[int, ...], fixed_normal: bool) -> Any:
+    """The energy network, or that of a flow's density over the standard normal."""
+    e = config.energy
+    if e.arch != "density_ratio":
+        return nets.energy(e.arch, shape, e.width, e.spectral_norm)
+    if not fixed_normal:
+        raise ValueError("energy.arch='density_ratio' needs base.arch='normal'")
+    log_g = distributions.standard_normal(shape)
+    return DensityRatio(_flow(config, shape), lambda x: log_g.log_prob({}, x), e.offset)
+
+
+def _likelihoods(config: Any, stages: Mapping[str, tuple[Method, TrainState]]) -> Likelihoods:
+    rivals = {}
+    for name, (method, state) in stages.items():
+        if method.log_lik is None:
+            raise ValueError(f"stage {name!r} has no likelihood to compare with")
+        rivals[name] = functools.partial(method.log_lik, state)
+    e = config.eval
+    if "ais" not in e:
+        return Likelihoods(rivals=rivals)
+    return Likelihoods(
+        n_importance=e.n_importance,
+        n_chains=e.ais.chains,
+        n_temperatures=e.ais.temperatures,
+        n_leap=e.ais.n_leap,
+        step=e.ais.step,
+        components=tuple(e.components),
+        rivals=rivals,
+    )
 
 
 def _samplers(config: Any) -> tuple[LatentSampler, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 from gmkit import evaluation, objectives, reporting, samplers
 from gmkit.core import Evaluation, TrainState
 from gmkit.core.parallel import example_normal
+from gmkit.methods.gebm.likelihood import LikelihoodJudge, Likelihoods
 from gmkit.methods.gebm.model import GEBM
 from gmkit.samplers import LatentSampler
 
@@ -42,6 +43,7 @@ class Protocol:
       loop: how chains are run, see `samplers.run`.
       n_chains: chains behind the mixing diagnostics.
       n_pictures: samples in a picture.
+      likelihoods: how likelihoods are judged, where the base has a density; None for not at all.
     """
 
     features: Callable[[Any], evaluation.Features]
@@ -50,6 +52,7 @@ class Protocol:
     loop: samplers.Loop = "scan"
     n_chains: int = 64
     n_pictures: int = 64
+    likelihoods: Likelihoods | None = None
 
     def __post_init__(self) -> None:
         if self.n_samples < MIN_SAMPLES:
@@ -70,6 +73,8 @@ class Judge:
         self._energy = jax.jit(model.energy)
         self._base = jax.jit(model.sample_base, static_argnums=2)
         self._compiled_draw = jax.jit(model.draw, static_argnums=(2, 3))
+        judged = model.has_density and protocol.likelihoods is not None
+        self.likelihoods = LikelihoodJudge(model, protocol.likelihoods, field) if judged else None
 
     def energies(self, state: TrainState, x: np.ndarray) -> np.ndarray:
         """E(x) of host arrays, `(n,)`."""
@@ -187,13 +192,20 @@ class Judge:
             about |= {"beta": how.beta} | self.mixing(state, sampler_key, how)
             name = "gebm" if i == 0 else _label(how)
             values |= judged(name, x, sampler=how.name, **about).values
+        if self.model.knows_log_z:
+            exact = jax.jit(self.model.exact_draws, static_argnums=2)
+            values |= judged("exact", np.asarray(exact(state, base_key, n))).values
         names = [f"{m}_{who}" for m in ("fd", "w1") for who in ("base", "gebm")]
         metrics = {name: values[name] for name in names if name in values}
         if {"fd_base", "fd_gebm"} <= set(metrics):
             metrics["fd_change"] = metrics["fd_gebm"] / metrics["fd_base"] - 1.0
         metrics |= self.kale(state, dataset, y) | keyed
         provenance = base.provenance | {"sampler": dataclasses.asdict(self.protocol.samplers[0])}
-        return Evaluation(metrics, provenance, {"samplers": rows})
+        tables = {"samplers": rows}
+        if self.likelihoods is not None:
+            found, more = self.likelihoods.evaluate(state, dataset, jax.random.fold_in(key, 1))
+            metrics, tables = found | metrics, more | tables
+        return Evaluation(metrics, provenance, tables)
 
     # ------------------------------------------------------------ pictures
 
@@ -214,6 +226,11 @@ class Judge:
         elif panels["data"].shape[1] == 2:
             drawn["samples"] = reporting.scatter_panels(panels)
             drawn["landscape"] = self._landscape(state, panels["data"])
+            if self.likelihoods is not None:
+                drawn["density"] = self.likelihoods.picture(state, panels["data"], panels["GEBM"])
+        else:
+            pairs = {name: x[:, :2] for name, x in panels.items()}
+            drawn["samples"] = reporting.scatter_panels(pairs, title="first two coordinates")
         values = {name: self.energies(state, x) for name, x in panels.items()}
         drawn["energies"] = reporting.histograms(values, xlabel="energy E(x)")
         return drawn
@@ -240,10 +257,7 @@ class Judge:
 
     def _landscape(self, state: TrainState, data: np.ndarray) -> Any:
         """The energy on the plane, with data on it."""
-        low, high = data.min(axis=0) - 1.0, data.max(axis=0) + 1.0
-        axes = [np.linspace(a, b, 100, dtype=np.float32) for a, b in zip(low, high, strict=True)]
-        grid = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
-        extent = (low[0], high[0], low[1], high[1])
+        extent, grid = evaluation.plane(data, 100)
         values = self.energies(state, grid).reshape(100, 100)
         return reporting.landscape(values, extent, points=data[:500], title="energy, and data")
 

@@ -29,10 +29,10 @@ ArrayLike = jax.typing.ArrayLike
 Metrics = dict[str, Array]
 
 CHOICES = {
-    "criterion": ("kale", "donsker", "cd", "wasserstein", "logistic"),
+    "criterion": ("kale", "donsker", "cd", "ml", "wasserstein", "logistic"),
     "weighting": ("softmax", "learned_c"),
     "train_mode": ("both", "base", "energy"),
-    "log_z_update": ("adam", "fixed_point", "batch"),
+    "log_z_update": ("adam", "fixed_point", "average", "batch"),
 }
 
 
@@ -41,7 +41,8 @@ class Settings:
     """How a GEBM is trained; the defaults are the paper's but for `log_z_update` (there: adam).
 
     Attributes:
-      criterion: kale, donsker or cd; wasserstein and logistic are GANs of the same networks.
+      criterion: kale, donsker or cd; ml where the energy knows its log-partition; wasserstein
+        and logistic are GANs of the same networks.
       weighting: of the base's gradient, softmax or learned_c.
       train_mode: both, base or energy.
       n_critic: energy steps per base step.
@@ -50,12 +51,14 @@ class Settings:
       noise_factor: base samples per data sample.
       penalty_weight: of the zero-centred gradient penalty.
       parameter_penalty: of the mean squared parameter of the energy.
-      log_z_update: adam, fixed_point (of rate `log_z_rate`) or batch; donsker is always batch.
+      log_z_update: adam, fixed_point or average (of rate `log_z_rate`, see `objectives`), or
+        batch; donsker is always batch.
       log_z_rate: see there; "log_z" then needs plain gradient descent of rate 1.
       log_z_init_batches: batches behind the first value of c.
       buffer_size: persistent chains of cd.
       chain: how cd moves them; its `n_steps` are taken per update, at beta 1.
       ema_decay: of the base's averaged parameters; 0 keeps no average.
+      energy_ema_decay: the same of the energy's, and of c.
       unroll: unroll the energy's steps (on CPU a convolution's gradient is slower in a loop).
 
     Raises:
@@ -77,6 +80,7 @@ class Settings:
     buffer_size: int = 10_000
     chain: LatentSampler = dataclasses.field(default_factory=lambda: LatentSampler(n_steps=10))
     ema_decay: float = 0.0
+    energy_ema_decay: float = 0.0
     unroll: bool = False
 
     def __post_init__(self) -> None:
@@ -91,6 +95,11 @@ class Settings:
             raise ValueError(
                 f"n_critic={self.n_critic} must be positive and divide "
                 f"n_critic_warmup={self.n_critic_warmup}"
+            )
+        if self.criterion == "ml" and (self.train_mode != "energy" or self.penalty_weight):
+            raise ValueError(
+                "criterion='ml' trains the energy alone and without base samples: set "
+                "train_mode='energy' and penalty.weight=0"
             )
         if self.criterion == "cd" and self.chain.name in ("descent", "dot"):
             raise ValueError(f"criterion='cd' needs a sampler: {self.chain.name!r} only descends")
@@ -140,7 +149,17 @@ def learner(
       lr_rule: host-side rule that needs room in the state.
     """
     base, energy = model.base, model.network
+    if s.criterion == "ml" and not (model.knows_log_z and model.has_density):
+        raise ValueError(
+            "criterion='ml' needs a log-partition in closed form: set energy.arch='density_ratio'"
+        )
     schedules = {"energy": lambda t: 1.0, "base": lambda t: 1.0, **(schedules or {})}
+
+    decays = {
+        "base": s.ema_decay,
+        "energy": s.energy_ema_decay,
+        "log_z": s.energy_ema_decay,
+    }
 
     def lr_factor(state: TrainState, name: str) -> Array:
         t = state.memory["base_step"] if "base" in s.trained else state.step
@@ -153,8 +172,8 @@ def learner(
         base_key, energy_key, z_key, buffer_key, run_key = jax.random.split(key, 5)
         x = batch[field]
         params, variables = {}, {}
-        params["base"], variables["base"] = base.init(base_key)
-        collections = dict(energy.init(energy_key, x[:2], True))
+        params["base"], variables["base"] = base.init(base_key, x)
+        collections = dict(energy.init(energy_key, x, True))
         params["energy"] = collections.pop("params")
         variables["energy"] = nets.spectral_warmup(collections, params["energy"])
         if s.has_log_z:
@@ -187,7 +206,7 @@ def learner(
             params,
             {name: txs[name] for name in names},
             variables=variables,
-            ema=("base",) if s.ema_decay and "base" in s.trained else (),
+            ema=tuple(name for name in names if decays[name]),
             memory=memory,
         )
 
@@ -204,7 +223,7 @@ def learner(
         chains = state.memory["chains"]
         trace = latent_chains(
             key,
-            lambda z: model.energy(state, latest_decode(state, z)),
+            lambda z: model.latest_energy(state, latest_decode(state, z)),
             chains[(first + rows) % s.buffer_size],
             s.chain,
             thin=s.chain.n_steps,
@@ -215,8 +234,10 @@ def learner(
         chains = chains.at[(first + all_rows) % s.buffer_size].set(gather_batch(z))
         return state.replace(memory={**state.memory, "chains": chains}), z
 
-    def criterion(e_data: Array, e_base: Array, log_z: Array | None) -> Array:
+    def criterion(params: Any, e_data: Array, e_base: Array, log_z: Array | None) -> Array:
         """What the energy minimises."""
+        if s.criterion == "ml":
+            return batch_mean(e_data) + model.exact_log_z_with(params)
         if s.criterion == "kale":
             return objectives.kale_loss(e_data, e_base, log_z).loss
         if s.criterion == "donsker":
@@ -231,7 +252,9 @@ def learner(
         """One step of the energy, and of c, on one minibatch."""
         k, x = inputs
         z_key, mix_key = jax.random.split(jax.random.fold_in(step_key(state, "energy"), k))
-        state, z = negatives(state, z_key, x.shape[0] * s.noise_factor, k)
+        # Maximum likelihood looks at base samples only to log their energies.
+        n_base = x.shape[0] * (1 if s.criterion == "ml" else s.noise_factor)
+        state, z = negatives(state, z_key, n_base, k)
         y = jax.lax.stop_gradient(latest_decode(state, z))
         old = state.variables["energy"]
         log_z = state.params.get("log_z")
@@ -244,7 +267,7 @@ def learner(
             e_base, clamped_base = model.floored(
                 energy.apply({"params": params, **variables}, y, False)
             )
-            loss = criterion(e_data, e_base, log_z)
+            loss = criterion(params, e_data, e_base, log_z)
             penalty = jnp.zeros(())
             if s.penalty_weight:
                 energy_fn = functools.partial(model.energy_with, params, variables)
@@ -260,7 +283,12 @@ def learner(
         grads, aux = jax.grad(loss_fn, has_aux=True)(state.params["energy"])
         loss, penalty, e_data, e_base, clamped, variables = aux
         factor = lr_factor(state, "energy")
-        state = update(state, "energy", grads, txs["energy"], lr_factor=factor)
+        exact = (
+            model.exact_log_z_with(state.params["energy"]) if model.knows_log_z else jnp.zeros(())
+        )
+        state = update(
+            state, "energy", grads, txs["energy"], ema_decay=decays["energy"], lr_factor=factor
+        )
         state = state.replace(variables={**state.variables, "energy": variables})
         metrics = {
             "loss/energy": loss,
@@ -270,6 +298,9 @@ def learner(
             "norm/energy": optax.tree.norm(mean_over_devices(grads)),
             **clamped,
         }
+        if model.knows_log_z and model.has_density:
+            log_g = batch_mean(model.base_log_prob(state, x))
+            metrics |= {"nll": batch_mean(e_data) + exact - log_g, "log_z/exact": exact}
         if s.has_log_z:
             metrics |= {
                 # Continued linearly like the loss: a lagging c must not end a run as infinite.
@@ -289,16 +320,21 @@ def learner(
         elif s.log_z_update == "fixed_point":
             # c <- c + rate log m, m = E_G exp(-E - c), written as a gradient step of rate 1.
             grad = c - objectives.log_partition_step(c, e_base, s.log_z_rate)
+        elif s.log_z_update == "average":
+            grad = c - objectives.log_partition_average(c, e_base, s.log_z_rate)
         else:
             grad = jax.grad(lambda c: objectives.kale_loss(e_base, e_base, c).loss)(c)
-        return update(state, "log_z", grad, txs["log_z"], lr_factor=lr_factor(state, "energy"))
+        factor = lr_factor(state, "energy")
+        return update(
+            state, "log_z", grad, txs["log_z"], ema_decay=decays["log_z"], lr_factor=factor
+        )
 
     # ------------------------------------------------------------ the base
 
     def base_loss(state: TrainState, params: Any, n: int) -> tuple[Array, Any]:
         z = example_normal(step_key(state, "base"), n, (base.latent_dim,))
         y, variables = base.apply(params, state.variables["base"], z, True)
-        e_base = model.energy(state, y)
+        e_base = model.latest_energy(state, y)
         if s.criterion == "wasserstein":
             return objectives.wasserstein_base_loss(e_base), variables
         if s.criterion == "logistic":
@@ -310,7 +346,9 @@ def learner(
         loss_fn = lambda params: base_loss(state, params, n)
         (loss, variables), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params["base"])
         factor = lr_factor(state, "base")
-        state = update(state, "base", grads, txs["base"], ema_decay=s.ema_decay, lr_factor=factor)
+        state = update(
+            state, "base", grads, txs["base"], ema_decay=decays["base"], lr_factor=factor
+        )
         base_step = state.memory["base_step"] + 1
         memory = {**state.memory, "base_step": base_step, "calls": jnp.zeros((), jnp.int32)}
         state = state.replace(variables={**state.variables, "base": variables}, memory=memory)

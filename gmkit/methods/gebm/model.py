@@ -10,14 +10,23 @@ import jax
 import jax.numpy as jnp
 
 from gmkit import nets, objectives
-from gmkit.core import TrainState, eval_params
+from gmkit.core import LogLik, TrainState, eval_params
 from gmkit.core.parallel import example_normal
-from gmkit.samplers import LatentSampler, Loop, draw_latents
+from gmkit.distributions import Density, standard_normal
+from gmkit.samplers import (
+    LatentSampler,
+    Loop,
+    draw_latents,
+    log_partition,
+    log_partition_upper,
+)
 
 Array = jax.Array
 ArrayLike = jax.typing.ArrayLike
 #: Samples that go through the networks at a time.
 CHUNK = 2000
+#: Draws of the base behind an estimated log-partition.
+LOG_Z_DRAWS = 20_000
 
 
 class GEBM:
@@ -25,7 +34,8 @@ class GEBM:
 
     Args:
       base: decoder of the base distribution `G`.
-      energy: flax module `(x, train) -> (n,)`.
+      energy: flax module `(x, train) -> (n,)`; one whose log-partition over the base is known
+        has `log_partition(params)` and `sample(params, key, n)`, as `energies.DensityRatio`.
       floor: the energy is `max(E, floor)`; None for no floor.
     """
 
@@ -40,9 +50,13 @@ class GEBM:
         """E(x) `(n,)` with the spectral vectors as they are."""
         return self.floored(self.network.apply({"params": params, **variables}, x, False))[0]
 
-    def energy(self, state: TrainState, x: Array) -> Array:
-        """E(x), `(n,)`."""
+    def latest_energy(self, state: TrainState, x: Array) -> Array:
+        """E(x), `(n,)`, of the parameters in training."""
         return self.energy_with(state.params["energy"], state.variables["energy"], x)
+
+    def energy(self, state: TrainState, x: Array) -> Array:
+        """E(x), `(n,)`, of averaged parameters if there are."""
+        return self.energy_with(eval_params(state, "energy"), state.variables["energy"], x)
 
     def decode(self, state: TrainState, z: Array) -> Array:
         """B(z), each row by itself (running statistics, averaged parameters if there are)."""
@@ -76,9 +90,62 @@ class GEBM:
 
         return _in_chunks(draw, key, n, loop)
 
+    # -------------------------------------------------- where the base has a density
+
+    @property
+    def has_density(self) -> bool:
+        """Whether `log_prob` is defined."""
+        return self.base.log_prob is not None
+
+    @property
+    def knows_log_z(self) -> bool:
+        """Whether the log-partition is known in closed form."""
+        return hasattr(self.network, "log_partition")
+
+    def exact_log_z_with(self, params: Any) -> Array:
+        """The log-partition of an energy that knows it, from the energy's parameters."""
+        return getattr(self.network, "log_partition")(params)  # noqa: B009
+
+    def exact_log_z(self, state: TrainState) -> Array:
+        """The log-partition of an energy that knows it, scalar."""
+        return self.exact_log_z_with(eval_params(state, "energy"))
+
+    def base_log_prob(self, state: TrainState, x: Array) -> Array:
+        """log g(x), `(n,)`."""
+        assert self.base.log_prob is not None
+        return self.base.log_prob(eval_params(state, "base"), state.variables["base"], x)
+
+    def unnormalised_log_prob(self, state: TrainState, x: Array) -> Array:
+        """`log g(x) - E(x)`, `(n,)`: the model's log-density plus the log-partition."""
+        return self.base_log_prob(state, x) - self.energy(state, x)
+
+    def exact_draws(self, state: TrainState, key: Array, n: int) -> Array:
+        """n independent draws of a model that knows its log-partition."""
+        return getattr(self.network, "sample")(eval_params(state, "energy"), key, n)  # noqa: B009
+
+    def encode(self, state: TrainState, x: Array) -> Array:
+        """The latents `z` with `B(z) = x`."""
+        assert self.base.encode is not None
+        return self.base.encode(eval_params(state, "base"), state.variables["base"], x)
+
+    def log_lik(self, state: TrainState, key: Array, x: Array) -> LogLik:
+        """`log Q(x) = log g(x) - E(x) - A`, nats.
+
+        Exact where A is known. Elsewhere A is replaced by an estimate from draws of the base
+        that is too large on average, which makes the values lower bounds; their standard error
+        is that of the estimate.
+        """
+        values = self.unnormalised_log_prob(state, x)
+        if self.knows_log_z:
+            return LogLik(values - self.exact_log_z(state))
+        log_weights = -self.energy(state, self.sample_base(state, key, LOG_Z_DRAWS))
+        guess, _ = log_partition(log_weights[: LOG_Z_DRAWS // 2])
+        log_z, stderr = log_partition_upper(log_weights[LOG_Z_DRAWS // 2 :], guess)
+        return LogLik(values - log_z, "lower", "density", stderr, LOG_Z_DRAWS)
+
     def log_z(self, state: TrainState, default: ArrayLike) -> ArrayLike:
         """The learned log-partition, or `default` where the criterion learns none."""
-        return state.params.get("log_z", default)
+        return eval_params(state, "log_z") if "log_z" in state.params else default
 
 
 def _in_chunks(
@@ -99,3 +166,32 @@ def _in_chunks(
         x, info = jax.tree.map(lambda *parts: jnp.stack(parts), *map(one, keys))
     x = x.reshape(-1, *x.shape[2:])[:n]
     return x, {name: jnp.mean(v) for name, v in info.items()}
+
+
+def density_base(density: Density, dim: int) -> nets.Decoder:
+    """The base that samples a flow whose latents are standard normal.
+
+    Args:
+      density: with `encode` and `decode`.
+      dim: of examples and latents.
+    """
+    assert density.encode is not None and density.decode is not None
+    encode, decode = density.encode, density.decode
+    return nets.Decoder(
+        dim,
+        init=lambda key, x: (density.init(key, x), {}),
+        apply=lambda params, variables, z, train: (decode(params, z), variables),
+        log_prob=lambda params, variables, x: density.log_prob(params, x),
+        encode=lambda params, variables, x: encode(params, x),
+    )
+
+
+def normal_base(dim: int) -> nets.Decoder:
+    """`x = z`: the standard normal, which has nothing to train."""
+    return nets.Decoder(
+        dim,
+        init=lambda key, x: ({}, {}),
+        apply=lambda params, variables, z, train: (z, variables),
+        log_prob=lambda params, variables, x: standard_normal(dim).log_prob({}, x),
+        encode=lambda params, variables, x: x,
+    )
