@@ -223,19 +223,26 @@ def _refine(config: ConfigDict) -> None:
 
 def _density(config: ConfigDict) -> None:
     """A flow's density ratio over the standard normal, by KALE, and directly."""
-    config.training.steps = 5000
+    config.training.steps = 6000
     config.training.batch_size = 100
     config.base.update({"arch": "normal", "latent_dim": config_dict.placeholder(int)})
-    config.energy.update({"arch": "density_ratio", "offset": 3.0})
+    config.energy.update({"arch": "density_ratio", "offset": 3.0, "ema_decay": 0.99})
     config.train_mode = "energy"
     config.n_critic = 1
     config.penalty.weight = 0.0
+    # Slow, because c must not make up for mass that the flow hides where the base rarely looks:
+    # the flow is normalised by itself, so nothing else would hold that mass back.
+    config.log_z.update({"rule": "average", "rate": 1e-4})
     for player in config.optim.values():
         player.update({"learning_rate": 1e-3, "b1": 0.9, "clip": 5.0})
     config.select_every = 50
-    config.eval.samplers = ("sir", "mala", "kla")
-    config.eval.betas = (1.0,)
     config.sampler = "sir"
+    config.samplers.sir.pool = 100
+    config.samplers.mala.n_steps = 500
+    config.samplers.kla.step = 0.02
+    config.cd.sampler = "mala"
+    config.eval.samplers = ("sir", "mala", "kla", "hmc")
+    config.eval.betas = (1.0,)
     direct = config.to_dict()
     for name in ("data", "seed"):
         del direct[name]
@@ -247,10 +254,38 @@ def _density(config: ConfigDict) -> None:
 
 def _flow_base(config: ConfigDict) -> None:
     """A free energy on a flow that maximum likelihood has trained."""
+    _density(config)
     config.data.name = "moons"
     config.training.steps = 3000
     config.training.batch_size = 256
-    config.base.update({"arch": "normal", "latent_dim": config_dict.placeholder(int)})
+    config.select_every = 0
+    config.energy.update({"arch": "mlp", "width": 128, "offset": 0.0})
+    config.penalty.weight = 1e-3
+    config.log_z.rule = "fixed_point"
+    config.optim.energy.schedule = "cosine"
+    config.stages = ("generator",)
+    del config.direct
+    config.generator = ConfigDict(
+        {
+            "method": "flow",
+            "flow": config.flow,
+            "flows": config.flows.to_dict(),
+            "dequantisation": {"map": "logit", "alpha": 0.05},
+            "estimate": False,
+            "ema_decay": 0.99,
+            "norm_momentum": 0.9,
+            "select_every": 0,
+            "optim": {"flow": {**config.optim.energy.to_dict(), "weight_decay": 0.0}},
+            "eval": {
+                "n_rows": 10_000,
+                "n_samples": 2000,
+                "n_dequantise": 8,
+                "components": (1,),
+                "n_pictures": 64,
+            },
+            "from_workdir": "",
+        }
+    )
 
 
 def _mnist(config: ConfigDict) -> None:

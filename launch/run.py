@@ -280,6 +280,10 @@ def write_report(stage: Stage, outcome: Outcome, n: int, started: float) -> list
         curves.append((name, reporting.save_figure(figure, path)))
     for name, rows in evaluation.tables.items():
         reporting.write_table(workdir / "tables" / f"{name}.csv", rows)
+        if rows:
+            title = f"{name}: {method.name}, {stage.dataset.spec.name}"
+            picture = reporting.value_table(rows, title=title)
+            reporting.save_figure(picture, workdir / "tables" / f"{name}.png")
     results = reporting.write_results(workdir, evaluation.metrics, provenance)
     report = reporting.write_report(
         workdir,

@@ -105,6 +105,16 @@ def test_another_config_in_the_same_directory_is_refused(main, mean_config, tmp_
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.parametrize("name", ["redwine", "whitewine", "parkinsons", "miniboone", "hepmass"])
+def test_a_table_that_is_absent_is_one_line(main, name, tmp_path):
+    config = ROOT / "configs" / "gebm.py"
+    for flag in ((), (f"--config.data.path={tmp_path / 'absent.npz'}",)):
+        call = main(f"--config={config}:{name}", *flag)
+        assert (call.code, call.err.count("\n")) == (2, 1)
+        assert "data.path" in call.err
+    assert not list(tmp_path.iterdir())
+
+
 # ---------------------------------------------------------------- runs
 
 
@@ -123,6 +133,7 @@ def test_a_run_leaves_what_its_reader_needs(main, mean_config, tmp_path):
         "samples/samples.png",
         "figures/mean.png",
         "tables/test.csv",
+        "tables/test.png",
     } <= files(workdir)
     assert "report.html" in call.out
     assert "results.json" in call.out

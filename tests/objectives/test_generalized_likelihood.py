@@ -131,6 +131,29 @@ def test_fixed_point_step_is_exact_and_bounded():
     assert jax.grad(lambda e: objectives.log_partition_step(zero, e))(FAKE).tolist() == [0.0, 0.0]
 
 
+def test_average_step_is_exact_and_bounded():
+    zero = jnp.zeros(())
+    step = objectives.log_partition_average(zero, FAKE, 0.05)
+    assert step == pytest.approx(math.log(0.95 + 0.05 * 0.75), abs=1e-7)
+    assert objectives.log_partition_average(zero, FAKE - 1e4, 0.05) == 1.0
+    assert objectives.log_partition_average(zero, FAKE + 1e4, 0.05) == pytest.approx(math.log(0.95))
+    grads = jax.grad(lambda e: objectives.log_partition_average(zero, e))(FAKE)
+    assert grads.tolist() == [0.0, 0.0]
+
+
+def test_the_average_follows_the_mean_of_the_weights_and_not_of_their_logarithms():
+    """Single draws of weight 1/10 and 19/10 in turn: log E = 0, E log = -0.83."""
+    fakes = -jnp.log(jnp.tile(jnp.array([0.1, 1.9]), 2000))[:, None]
+
+    def settled(rule):
+        move = lambda c, fake: (rule(c, fake, 0.01), c)
+        return float(jnp.mean(jax.lax.scan(move, jnp.zeros(()), fakes)[1][-1000:]))
+
+    assert settled(objectives.log_partition_average) == pytest.approx(0.0, abs=0.01)
+    logs = 0.5 * (math.log(0.1) + math.log(1.9))
+    assert settled(objectives.log_partition_step) == pytest.approx(logs, abs=0.01)
+
+
 def test_effective_sample_size(key):
     assert objectives.weight_ess(jnp.full((8,), 3.0)) == pytest.approx(1.0, abs=1e-6)
     assert objectives.weight_ess(jnp.array([0.0, 500.0, 500.0, 500.0])) == pytest.approx(0.25)
@@ -160,6 +183,7 @@ def test_every_reduction_over_a_named_axis_equals_the_whole(key):
             "base": objectives.base_loss(fake),
             "base_c": objectives.base_loss(fake, "learned_c", c),
             "c": objectives.log_partition_step(c, fake),
+            "c_average": objectives.log_partition_average(c, fake),
             "ess": objectives.weight_ess(fake),
             "w": jnp.sum(parallel.gather_batch(objectives.importance_weights(fake))),
             "clamped": fraction,

@@ -111,3 +111,21 @@ def test_energies_that_are_not_numbers_get_no_weight(key):
 def test_unknown_method_is_named(key):
     with pytest.raises(ValueError, match="method='residual'"):
         samplers.resample(key, jnp.zeros(3), 2, "residual")
+
+
+def test_two_estimates_bracket_the_log_partition():
+    """Weights 1/2 and 3/2 with equal chance: log Z = 0. Over all pairs of two draws, exactly."""
+    pairs = jnp.log(jnp.array([[0.5, 0.5], [0.5, 1.5], [1.5, 0.5], [1.5, 1.5]]))
+    low = jax.vmap(lambda w: samplers.log_partition(w)[0])(pairs)
+    assert float(jnp.mean(low)) < -0.05
+    for c, excess in ((0.0, 0.0), (np.log(2.0), np.log(2.0) - 0.5)):
+        high = jax.vmap(lambda w, c=c: samplers.log_partition_upper(w, c)[0])(pairs)
+        assert float(jnp.mean(high)) == pytest.approx(excess, abs=1e-6)
+
+
+def test_the_upper_estimate_has_the_error_of_a_mean():
+    weights = jax.random.uniform(jax.random.key(0), (1000,)) + 0.5
+    value, stderr = samplers.log_partition_upper(jnp.log(weights), 0.3)
+    ratio = weights * np.exp(-0.3)
+    np.testing.assert_allclose(value, 0.3 - 1.0 + np.mean(ratio), rtol=1e-5)
+    np.testing.assert_allclose(stderr, np.std(ratio, ddof=1) / np.sqrt(1000), rtol=1e-4)

@@ -165,9 +165,8 @@ def build(
     """
     shape = spec.domain.shape
     stages = dict(stages or {})
-    generator = stages.pop("generator", None)
-    base = _base(config, spec, generator)
-    energy = _energy(config, shape, fixed_normal=generator is None and config.base.arch == "normal")
+    base = _base(config, spec, stages.pop("generator", None))
+    energy = _energy(config, shape, base)
     compared = _samplers(config)
     settings = Settings(
         criterion=config.criterion,
@@ -260,15 +259,19 @@ def _flow(config: Any, shape: tuple[int, ...]) -> distributions.Density:
     return density
 
 
-def _energy(config: Any, shape: tuple[int, ...], fixed_normal: bool) -> Any:
-    """The energy network, or that of a flow's density over the standard normal."""
+def _energy(config: Any, shape: tuple[int, ...], base: nets.Decoder) -> Any:
+    """The energy network, or that of a flow's density over a fixed base."""
     e = config.energy
     if e.arch != "density_ratio":
         return nets.energy(e.arch, shape, e.width, e.spectral_norm)
-    if not fixed_normal:
-        raise ValueError("energy.arch='density_ratio' needs base.arch='normal'")
-    log_g = distributions.standard_normal(shape)
-    return DensityRatio(_flow(config, shape), lambda x: log_g.log_prob({}, x), e.offset)
+    if base.log_prob is None:
+        raise ValueError("energy.arch='density_ratio' needs a base with a density (base.arch)")
+    nothing = jnp.zeros((2, *shape))
+    params, variables = base.init(jax.random.key(0), nothing)
+    if jax.tree.leaves(params):
+        raise ValueError("energy.arch='density_ratio' needs a fixed base: base.arch='normal'")
+    log_g = functools.partial(base.log_prob, params, variables)
+    return DensityRatio(_flow(config, shape), log_g, e.offset)
 
 
 def _likelihoods(config: Any, stages: Mapping[str, tuple[Method, TrainState]]) -> Likelihoods:

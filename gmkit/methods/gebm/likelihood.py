@@ -271,5 +271,4 @@ def _row(
         "sign": sign,
         **{c: nll[c] for c in columns},
         "stderr": means["test"][1],
-        "components": float("nan"),
     }
