@@ -26,7 +26,7 @@ PRESETS = {
     "smoke": "a few steps, to see that everything runs",
     "toy": "skewed line: the base finds the support, the energy the mass",
     "refine": "an energy on a frozen, separately trained generator",
-    "flow_base": "moons: an energy on a flow that was trained by maximum likelihood",
+    "flow_base": "8 Gaussians: an energy on a flow that was trained by maximum likelihood",
     "redwine": "density of a UCI table, a flow by KALE and by maximum likelihood; data.path",
     "whitewine": "the same",
     "parkinsons": "the same",
@@ -253,18 +253,20 @@ def _density(config: ConfigDict) -> None:
 
 
 def _flow_base(config: ConfigDict) -> None:
-    """A free energy on a flow that maximum likelihood has trained."""
+    """A free energy on a small flow that maximum likelihood has trained."""
     _density(config)
-    config.data.name = "moons"
+    config.data.name = "8gaussians"
     config.training.steps = 3000
     config.training.batch_size = 256
-    config.select_every = 0
+    config.flows.real_nvp.update({"n_layers": 4, "hidden": (32,)})
     config.energy.update({"arch": "mlp", "width": 128, "offset": 0.0})
-    config.penalty.weight = 1e-3
-    config.log_z.rule = "fixed_point"
-    config.optim.energy.schedule = "cosine"
-    config.stages = ("generator",)
+    config.log_z.update({"rule": "fixed_point", "rate": 0.05})
+    config.optim.energy.learning_rate = 3e-3
+    config.select_every = 0
+    config.samplers.sir.pool = 20
+    config.samplers.kla.step = 0.1
     del config.direct
+    config.stages = ("generator",)
     config.generator = ConfigDict(
         {
             "method": "flow",
