@@ -4,6 +4,9 @@ A benchmark is a function of the config that returns a `Benchmark`: a name, a un
 function `fn()` that does `work` units and returns the arrays it computed. Compilation is timed
 apart; after one call to warm up, `--repeats` calls are timed, each until its results are there.
 Printed are the median rate and the distance between its quartiles.
+
+`--filter=pair` measures gmkit's flows beside those of PyTorch libraries instead (`launch.pairs`),
+`--filter=pair/maf/d2` some of them; they need the extra `bench`, and take minutes.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ import dataclasses
 import importlib.util
 import itertools
 import json
+import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +32,21 @@ from absl import flags as absl_flags
 from gmkit import reporting, samplers
 from gmkit.core import parallel
 from gmkit.training import feed
-from launch import flags, run
+from launch import flags, pairs, run
+from launch.pairs import compiled
 
+#: Heads of the tables' columns, and the keys of a row that they show.
+COLUMNS = {"benchmark": "name", "median": "rate", "IQR": "rate_iqr", "unit": "unit"}
+COLUMNS |= {"compile (s)": "compile_seconds"}
+PAIR_COLUMNS = {
+    "pair": "name",
+    "ours": "rate",
+    "peer's": "peer_rate",
+    "ratio": "ratio",
+    "its IQR": "ratio_iqr",
+    "unit": "unit",
+    "peer": "peer",
+}
 CALLS, CHAINS, CHAIN_STEPS, STEP_SIZE = 20, 64, 100, 0.01
 
 #: Runs chains `(n, d)` on a potential for `CHAIN_STEPS` steps.
@@ -53,13 +70,6 @@ class Benchmark:
     fn: Callable[[], Any]
     work: float = 1.0
     compile_seconds: float = 0.0
-
-
-def compiled(program: Any, *args: Any) -> tuple[Callable[..., Any], float]:
-    """A jitted function compiled for `args`, and the seconds that took."""
-    start = time.perf_counter()
-    executable = program.lower(*args).compile()
-    return executable, time.perf_counter() - start
 
 
 def train_step(config: flags.Config) -> Benchmark:
@@ -194,6 +204,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     absl_flags.DEFINE_string("config", "configs/gebm.py", "what to measure", **options)
     absl_flags.DEFINE_string("filter", "", "only benchmarks with this in their name", **options)
     absl_flags.DEFINE_integer("repeats", 7, "timed calls", lower_bound=2, **options)
+    absl_flags.DEFINE_integer(
+        "threads", None, "CPUs to use, all if not given (Linux)", lower_bound=1, **options
+    )
     absl_flags.DEFINE_string("json", "", "file for the numbers", **options)
     absl_flags.DEFINE_boolean("help", False, "show this", **options)
     try:
@@ -201,11 +214,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if values.help:
             print(__doc__, values.main_module_help())
             return 0
-        chosen = [name for name in BENCHMARKS if values.filter in name]
-        if not chosen:
-            raise flags.UsageError(f"--filter={values.filter}: none of {', '.join(BENCHMARKS)}")
-        config, _ = flags.load_config(values.config)
-        rows = [measure(BENCHMARKS[name](config), values.repeats) for name in chosen]
+        paired = values.filter.startswith("pair")
+        chosen = choose(values.filter, pairs.NAMES if paired else BENCHMARKS)
+        if values.threads is not None:
+            limit_threads(values.threads)
+        if paired:
+            rows = [pairs.measure(pairs.build(name), values.repeats) for name in chosen]
+        else:
+            config, _ = flags.load_config(values.config)
+            rows = [measure(BENCHMARKS[name](config), values.repeats) for name in chosen]
     except (flags.UsageError, absl_flags.Error) as error:
         print(f"gmkit: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -213,16 +230,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def choose(pattern: str, offered: Iterable[str]) -> list[str]:
+    """Names that contain the pattern.
+
+    Raises:
+      UsageError: none does, or pairs are asked for without their peers.
+    """
+    chosen = [name for name in offered if pattern in name]
+    if not chosen:
+        raise flags.UsageError(f"--filter={pattern}: none of {', '.join(offered)}")
+    if chosen[0] in pairs.NAMES and (missing := pairs.missing()):
+        raise flags.UsageError(
+            f"--filter={pattern} needs {', '.join(missing)}: pip install '.[bench]'"
+        )
+    return chosen
+
+
+def limit_threads(n: int) -> None:
+    """Keeps this process, and the threads that JAX and PyTorch are yet to start, on `n` CPUs.
+
+    Raises:
+      UsageError: there are fewer, or the system cannot be told.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        raise flags.UsageError(f"--threads={n}: this system does not let a process choose its CPUs")
+    cpus = sorted(os.sched_getaffinity(0))
+    if n > len(cpus):
+        raise flags.UsageError(f"--threads={n}: this process may use {len(cpus)} CPUs")
+    os.sched_setaffinity(0, cpus[:n])
+
+
 def report(rows: list[dict[str, Any]], path: str) -> None:
     """Prints the table and writes the JSON file."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("benchmark", "median", "IQR", "unit", "compile (s)")
+    columns = PAIR_COLUMNS if "ratio" in rows[0] else COLUMNS
+    table = Table(*columns)
     for row in rows:
-        numbers = [reporting.format_value(row[k]) for k in ("rate", "rate_iqr")]
-        seconds = reporting.format_value(row["compile_seconds"])
-        table.add_row(row["name"], *numbers, row["unit"], seconds)
+        cells = (row[key] for key in columns.values())
+        table.add_row(*(c if isinstance(c, str) else reporting.format_value(c) for c in cells))
     Console().print(table)
     if path:
         content = {"provenance": reporting.provenance(), "benchmarks": rows}

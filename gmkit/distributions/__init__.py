@@ -29,7 +29,7 @@ from gmkit.distributions.continuous import (
     continuous,
     integrate,
 )
-from gmkit.distributions.coupling import channel_mask, checker_mask, coupling
+from gmkit.distributions.coupling import alternating_coupling, channel_mask, checker_mask, coupling
 from gmkit.distributions.density import Density, flow, log_lik
 from gmkit.distributions.elementwise import (
     Elementwise,
@@ -85,6 +85,7 @@ __all__ = [
     "actnorm",
     "additive",
     "affine",
+    "alternating_coupling",
     "autoregressive",
     "batch_norm",
     "chain",

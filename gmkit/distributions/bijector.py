@@ -200,10 +200,17 @@ def invert(bijector: Bijector) -> Bijector:
     )
 
 
+def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
+    return primitive.name in ("dot_general", "conv_general_dilated")
+
+
 def scanned(
     layer: Bijector | Callable[[jax.Array], Bijector], n: int, unroll: int | bool = 1
 ) -> Bijector:
     """`n` layers of equal shape as one `lax.scan`: compile time does not grow with `n`.
+
+    Gradients recompute a layer's elementwise functions and keep its matrix products and
+    convolutions: most of what a loop would otherwise stack in memory costs less to compute again.
 
     Args:
       layer: the layer, or a function of the layer's number (a traced int32 scalar) that builds
@@ -235,6 +242,7 @@ def scanned(
             return function(at(i), layer_params, i, carry)
 
         xs = (params, jnp.arange(n))
+        one = jax.checkpoint(one, prevent_cse=False, policy=_is_product)
         return jax.lax.scan(one, carry, xs, reverse=reverse, unroll=unroll)
 
     def with_log_det(inverse: bool) -> WithLogDet:

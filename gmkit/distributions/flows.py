@@ -12,7 +12,7 @@ from gmkit.distributions.autoregressive import autoregressive, made, made_mixtur
 from gmkit.distributions.bijector import Bijector, chain, invert, scanned
 from gmkit.distributions.conditioners import mlp, residual_mlp, separate
 from gmkit.distributions.continuous import Solver, concat_squash, continuous
-from gmkit.distributions.coupling import checker_mask, coupling
+from gmkit.distributions.coupling import alternating_coupling, checker_mask, coupling
 from gmkit.distributions.density import Density, flow
 from gmkit.distributions.elementwise import additive, affine, gated, location_scale
 from gmkit.distributions.normalisation import actnorm, batch_norm, diagonal
@@ -147,7 +147,7 @@ def nsf_coupling(
 
     Args:
       d: number of features; standardise them.
-      n_layers: coupling layers with alternating masks, scanned.
+      n_layers: coupling layers that map the even and the odd features in turn, scanned.
       width: units of the residual networks.
       blocks: their residual blocks.
       n_bins: bins per spline.
@@ -157,7 +157,7 @@ def nsf_coupling(
     function, network = rational_quadratic(n_bins, bound), residual_mlp(width, blocks)
 
     def layer(i: jax.Array) -> Bijector:
-        return _normalised(coupling(checker_mask(d, i), function, network), norm)
+        return _normalised(alternating_coupling(i, function, network), norm)
 
     return flow(standard_normal(d), scanned(layer, n_layers))
 

@@ -35,6 +35,7 @@ VECTORS = {
     ),
     "sigmoid": lambda: D.coupling(D.checker_mask(DIM), D.sigmoid_affine(), D.mlp((8,))),
     "spline": lambda: D.coupling(D.checker_mask(DIM), D.rational_quadratic(5), D.residual_mlp(8)),
+    "alternating": lambda: D.alternating_coupling(1, D.rational_quadratic(5), D.residual_mlp(8)),
     "maf": lambda: D.autoregressive(D.location_scale(), D.made((8, 8))),
     "gated": lambda: D.autoregressive(D.gated(), D.made((8,))),
     "iaf": lambda: D.invert(D.autoregressive(D.location_scale(), D.made((8,)))),
@@ -220,6 +221,28 @@ def test_scanned_is_the_unrolled_chain(kind: str, key: jax.Array):
         np.testing.assert_allclose(left, right, atol=1e-4)
 
 
+def test_gradients_of_scanned_are_those_of_the_chain(key: jax.Array):
+    def layer(i) -> D.Bijector:
+        return D.alternating_coupling(i, D.affine(), D.mlp((8,)))
+
+    scanned, unrolled = D.scanned(layer, 3), D.chain([layer(i) for i in range(3)])
+    x = jax.random.normal(key, (20, DIM))
+    params = perturbed(jax.jit(scanned.init)(key, x))
+    parts = {f"layer_{i}": jax.tree.map(lambda p, i=i: p[i], params) for i in range(3)}
+
+    def loss(bijector: D.Bijector, params, x: jax.Array) -> jax.Array:
+        z, log_det = bijector.forward_and_log_det(params, x)
+        return jnp.sum(jnp.square(z)) - jnp.sum(log_det)
+
+    of_params, of_x = jax.jit(jax.grad(lambda p, x: loss(scanned, p, x), (0, 1)))(params, x)
+    expected, expected_x = jax.jit(jax.grad(lambda p, x: loss(unrolled, p, x), (0, 1)))(parts, x)
+    np.testing.assert_allclose(of_x, expected_x, rtol=1e-4, atol=1e-4)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *expected.values())
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3), of_params, stacked
+    )
+
+
 def test_scanned_compiles_one_layer(key: jax.Array):
     traces = []
 
@@ -337,6 +360,32 @@ def test_coupling_on_one_feature(key: jax.Array):
     np.testing.assert_allclose(flow.decode(params, flow.encode(params, x)), x, atol=1e-5)
 
 
+@pytest.mark.parametrize("d", [1, 2, 3, 4])
+def test_an_alternating_coupling_is_the_masked_one(d: int, key: jax.Array):
+    """With a conditioner that is a symmetric function of what it sees."""
+
+    def apply(params, x: jax.Array, cond: jax.Array | None) -> jax.Array:
+        raw = jnp.sum(jnp.sin(x), axis=1)[:, None, None] * params
+        return jnp.broadcast_to(raw, (*x.shape, 2))
+
+    conditioner = D.Conditioner(lambda *_: jnp.array([[[0.3, -0.7]]]), apply)
+    x = jax.random.normal(key, (N, d))
+
+    @jax.jit  # the layer's number is traced, as in a scan
+    def both(i: jax.Array, x: jax.Array):
+        masked = D.coupling(D.checker_mask(d, i), D.affine(), conditioner)
+        halved = D.alternating_coupling(i, D.affine(), conditioner)
+        params = masked.init(key, x)
+        return [
+            (b.forward_and_log_det(params, x), b.inverse_and_log_det(params, x))
+            for b in (masked, halved)
+        ]
+
+    for i in range(2):
+        expected, got = both(jnp.int32(i), x)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, expected)
+
+
 def test_rotations_are_rotations():
     q = D.random_rotations(4, 5)
     np.testing.assert_allclose(q @ q.transpose(0, 2, 1), np.tile(np.eye(5), (4, 1, 1)), atol=1e-6)
@@ -357,6 +406,12 @@ def test_rotations_are_rotations():
             "4 channels",
         ),
         (lambda: D.made().init(jax.random.key(0), jnp.ones((2, 4, 4, 1)), 2), "flatten"),
+        (
+            lambda: D.alternating_coupling(0, D.affine(), D.mlp()).init(
+                jax.random.key(0), jnp.ones((2, 4, 4, 1))
+            ),
+            "vectors",
+        ),
     ],
 )
 def test_errors_name_the_value(call, message: str):

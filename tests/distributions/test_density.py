@@ -97,7 +97,8 @@ OTHERS = [pytest.param(n, marks=pytest.mark.slow) for n in FLOWS if n not in DEF
 
 @pytest.mark.parametrize("name", [*DEFAULT, *OTHERS])
 def test_integrates_to_one_in_two_dimensions(name: str, key: jax.Array):
-    np.testing.assert_allclose(mass(name, 2, 161, key), 1.0, atol=2e-3)
+    points = 641 if name == "nsf_coupling" else 161  # splines bend at their knots
+    np.testing.assert_allclose(mass(name, 2, points, key), 1.0, atol=2e-3)
 
 
 @pytest.mark.slow

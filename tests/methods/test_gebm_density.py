@@ -123,6 +123,7 @@ def test_every_sampler_draws_the_model(table, by_kale):
     assert {"density", "landscape"} <= set(method.figures(state, table, jax.random.key(2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["ml", "donsker", "cd"])
 def test_other_criteria_learn_the_same_density(table, criterion):
     changes = {"criterion": criterion, "cd.buffer_size": 1000, "eval.ais.chains": 0}
@@ -155,7 +156,7 @@ def test_maximum_likelihood_is_that_of_the_flow(table):
 
 def test_a_free_energy_has_a_bound_that_integrates_to_less_than_one(table):
     """`exp` of a lower bound of log Q is at most Q, and here close to it."""
-    changes = {"energy.arch": "mlp", "energy.width": 16, "eval.ais.chains": 16}
+    changes = {"energy.arch": "mlp", "energy.width": 16}
     method = room.build(small(**changes), table.spec)
     state, _ = trained(method, table, 100)
     axis = jnp.linspace(-8.0, 8.0, 161)
@@ -164,10 +165,6 @@ def test_a_free_energy_has_a_bound_that_integrates_to_less_than_one(table):
     assert like.kind == "lower" and float(like.stderr) > 0
     mass = float(jnp.sum(jnp.exp(like.value))) * float(axis[1] - axis[0]) ** 2
     assert mass == pytest.approx(1.0, abs=5 * float(like.stderr) + 2e-3)
-    found = method.evaluate(state, table, jax.random.key(1))
-    assert "log_z_exact" not in found.metrics
-    signs = {row["model"]: row["sign"] for row in found.tables["likelihood"]}
-    assert signs["gebm, tangent bound"] == "<="
 
 
 def test_the_state_that_does_best_on_validation_rows_is_kept(table):
