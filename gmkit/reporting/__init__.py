@@ -6,7 +6,7 @@ Nothing here computes a metric, trains or touches matplotlib's global state: fig
 
 from gmkit.reporting.console import console_metrics, console_table
 from gmkit.reporting.curves import read_metrics, training_curves
-from gmkit.reporting.densities import dot_plot, transport_panels, value_table
+from gmkit.reporting.densities import transport_panels, value_table
 from gmkit.reporting.figures import colours, figure, save_figure, style
 from gmkit.reporting.images import (
     image_grid,
@@ -26,7 +26,6 @@ __all__ = [
     "colours",
     "console_metrics",
     "console_table",
-    "dot_plot",
     "figure",
     "format_table",
     "format_value",

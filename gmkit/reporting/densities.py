@@ -1,4 +1,4 @@
-"""Pictures for density models: transport of a plane, tables of values, values with intervals."""
+"""Pictures for density models: the transport of a plane, tables of values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gmkit.reporting.figures import DPI, GRID, INK, MUTED, ROLES, canvas, figure, plain, style
-from gmkit.reporting.plots import Extent, _draw_points, _frame, _points, robust_range
+from gmkit.reporting.plots import Extent, draw_points, framed, plane_points, robust_range
 from gmkit.reporting.tables import Rows, column_names, format_value, is_number, plain_scalar
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _PITCH = 0.235  # inches from one row of a table to the next
 _TITLE_PITCH = 0.18
 _MARGIN = 0.12  # inches around a table
 _COLUMN_GAP = 0.3  # inches
-_LABEL_LENGTH = 44  # characters, after which a row's label goes on in the next line
 
 
 @style()
@@ -61,18 +60,18 @@ def transport_panels(
     from matplotlib.collections import LineCollection
 
     values = _density(density, extent)
-    clouds = {"data": _points("points", points)}
+    clouds = {"data": plane_points("points", points)}
     if samples is not None:
-        clouds["samples"] = _points("samples", samples)
-    curves = [_points(f"grid_lines[{i}]", line) for i, line in enumerate(grid_lines)]
-    latents = _points("latents", latents)
+        clouds["samples"] = plane_points("samples", samples)
+    curves = [plane_points(f"grid_lines[{i}]", line) for i, line in enumerate(grid_lines)]
+    latents = plane_points("latents", latents)
     # Long planes would make panels that are mostly margin.
     wide = float(np.clip((extent[1] - extent[0]) / (extent[3] - extent[2]), 0.5, 2.5))
     widths = [wide] * (len(clouds) + 1) + [1.0]
     size = _PANEL * sum(widths) + 0.35 * len(widths) + 0.5, _PANEL + (0.75 if title else 0.5)
     fig, axes = figure(*size, columns=len(widths), width_ratios=widths)
     for ax, (name, cloud) in zip(axes.flat, clouds.items(), strict=False):
-        _draw_points(ax, cloud, extent, ROLES["data" if name == "data" else "model"])
+        draw_points(ax, cloud, extent, ROLES["data" if name == "data" else "model"])
         ax.set_title(name)
     _draw_density(axes.flat[-2], values, extent)
     grid = LineCollection(
@@ -125,7 +124,7 @@ def _draw_density(ax: Axes, values: np.ma.MaskedArray, extent: Extent) -> None:
     blues = matplotlib.colormaps["Blues"].with_extremes(bad=GRID)
     place = {"extent": extent, "origin": "lower", "aspect": "equal"}
     heat = ax.imshow(values, cmap=blues, vmin=0.0, vmax=high, **place)
-    _frame(ax, extent)
+    framed(ax, extent)
     ax.set_title("density and grid")
     above = values.count() and values.max() > high
     # Inside the axes' own coordinates, where it keeps their height at any aspect.
@@ -141,7 +140,7 @@ def _draw_latents(ax: Axes, latents: np.ndarray) -> None:
 
     far = np.abs(latents[np.isfinite(latents).all(axis=1)]).max(axis=1, initial=0.0)
     half = max(3.8, 1.06 * (robust_range([far]) or (0.0, 0.0))[1])
-    _draw_points(ax, latents, (-half, half, -half, half), ROLES["data"])
+    draw_points(ax, latents, (-half, half, -half, half), ROLES["data"])
     for radius in (1, 2, 3):
         ax.add_patch(Circle((0, 0), radius, fill=False, edgecolor=ROLES["base"], linewidth=1.2))
     ax.set_title("latents of the data")
@@ -201,121 +200,6 @@ def value_table(
     for y, thick in ((top, 1.1), (top - _PITCH - 0.02, 0.6), (bottom, 1.1)):
         _rule(fig, _MARGIN, _MARGIN + inner, y, thick)
     return fig
-
-
-@style()
-def dot_plot(
-    rows: Rows,
-    label: str,
-    value: str,
-    error: str | None = None,
-    xlabel: str = "",
-    title: str | None = None,
-) -> Figure:
-    """One dot per row with its interval, rows from above in the order given.
-
-    The value stands in print at the right of each row; NaN, inf and a missing value say so there.
-
-    Args:
-      rows: one mapping per row.
-      label, value: the keys of a row's name and of its number.
-      error: the key of its interval: a half width >= 0, or the interval's ends (low, high), of
-        which an infinite one is an arrow to the border; None or NaN for no interval.
-      xlabel: what the values are.
-      title: a line above the figure.
-
-    Raises:
-      ValueError: no rows, a key that no row has, or a value or error that is no number.
-    """
-    _headers(rows, [key for key in (label, value, error) if key is not None])
-    names = ["\n".join(textwrap.wrap(str(row.get(label, "")), _LABEL_LENGTH)) for row in rows]
-    centres = np.array([_number(i, row.get(value)) for i, row in enumerate(rows)])
-    printed = _printed([row.get(value) for row in rows], centres)
-    errors = [None if error is None else row.get(error) for row in rows]
-    bars = np.array(list(map(_interval, range(len(rows)), centres, errors)))
-    pitch = _PITCH + 0.09 * max(name.count("\n") for name in names)
-    fig, axes = figure()
-    ax = axes[0, 0]
-    _draw_intervals(ax, centres, bars)
-    ax.set_yticks(np.arange(len(rows)), [plain(name) for name in names])
-    ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.tick_params(axis="y", length=0, pad=6)
-    ax.spines["left"].set_visible(False)
-    ax.set_xlabel(plain(xlabel))
-    widest = max(_measured(fig, text) for text in printed)
-    for i, text in enumerate(printed):
-        place = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points"}
-        aligned = {"ha": "right", "va": "center_baseline", "fontsize": 8}
-        ax.annotate(text, (1.0, i), (72 * widest + 8, 0), **place, **aligned)
-    width = 3.4 + max(_measured(fig, name) for name in names) + widest
-    heading = _heading(fig, title, width - 0.1)
-    if heading:
-        fig.suptitle(plain("\n".join(heading)), x=0.01, ha="left", fontsize=10)
-    height = pitch * len(rows) + 0.62 + _TITLE_PITCH * len(heading)
-    fig.set_size_inches(width, height)
-    return fig
-
-
-def _draw_intervals(ax: Axes, centres: np.ndarray, bars: np.ndarray) -> None:
-    """Dots with bars; what an infinite end has no place for is an arrow at the border."""
-    y = np.arange(centres.size)
-    seen = np.append(centres, bars)
-    seen = seen[np.isfinite(seen)]
-    low, high = (seen.min(), seen.max()) if seen.size else (0.0, 1.0)
-    margin = 0.06 * (high - low) or max(0.5, 0.1 * abs(low))
-    low, high = low - margin, high + margin
-    colour = ROLES["model"]
-    drawn = np.flatnonzero(~np.isnan(bars).any(axis=1))
-    ends = np.clip(bars[drawn], low, high)
-    ax.hlines(y[drawn], ends[:, 0], ends[:, 1], color=colour, linewidth=1.6, alpha=0.55)
-    for side, (infinite, marker) in enumerate(((-np.inf, "<"), (np.inf, ">"))):
-        open_ended = drawn[bars[drawn, side] == infinite]
-        edge = np.full(open_ended.size, (low + 0.15 * margin, high - 0.15 * margin)[side])
-        ax.scatter(edge, y[open_ended], s=22, c=colour, marker=marker, clip_on=False, zorder=3)
-    ax.scatter(centres, y, s=24, c=colour, linewidths=0, zorder=4)
-    ax.set_xlim(low, high)
-    ax.locator_params(axis="x", nbins=6)
-    if not seen.size:
-        ax.set_xticks([])
-
-
-def _printed(values: Sequence[Any], numbers: np.ndarray) -> list[str]:
-    """What stands beside the dots: as many decimals for all as it takes to tell them apart."""
-    finite = numbers[np.isfinite(numbers)]
-    span = float(np.ptp(finite)) if finite.size else 0.0
-    decimals = max(0, 2 - math.floor(math.log10(span))) if span > 0 else 99
-    same = decimals <= 6 and np.abs(finite).max() < 1e6
-    return [
-        f"{number:.{decimals}f}" if same and math.isfinite(number) else format_value(value)
-        for value, number in zip(values, numbers, strict=True)
-    ]
-
-
-def _number(row: int, value: Any) -> float:
-    value = plain_scalar(value)
-    if value is None:
-        return math.nan
-    if not is_number(value):
-        raise ValueError(f"row {row}: value={value!r} is no number; pass a number, NaN or None")
-    return float(value)
-
-
-def _interval(row: int, centre: float, error: Any) -> tuple[float, float]:
-    """(low, high) of a row; NaN twice for none."""
-    error = plain_scalar(error)
-    if error is None:
-        return math.nan, math.nan
-    ends = np.asarray(error, dtype=float)
-    if ends.shape not in ((), (2,)):
-        raise ValueError(f"row {row}: error={error}; pass a half width or (low, high)")
-    if ends.shape == ():
-        if ends < 0:
-            raise ValueError(f"row {row}: error={error}; pass a half width >= 0")
-        ends = np.array([centre - ends, centre + ends])
-        ends = ends if np.isfinite(centre) else np.full(2, math.nan)
-    if ends[0] > ends[1]:
-        raise ValueError(f"row {row}: error={error}; pass (low, high) with low <= high")
-    return float(ends[0]), float(ends[1])
 
 
 def _headers(rows: Rows, columns: Sequence[str] | Mapping[str, str] | None) -> dict[str, str]:

@@ -63,14 +63,14 @@ def scatter_panels(
     """
     if not panels:
         raise ValueError("panels is empty: pass at least one title -> points")
-    clouds = {name: _points(name, points) for name, points in panels.items()}
+    clouds = {name: plane_points(name, points) for name, points in panels.items()}
     extent = _extent(list(clouds.values()), limits)
     columns = min(4, len(clouds))
     rows = math.ceil(len(clouds) / columns)
     fig, axes = figure(max(3.0, 2.5 * columns + 0.3), 2.65 * rows + 0.3, rows=rows, columns=columns)
     colour = colours(clouds)
     for ax, (name, points) in zip(axes.flat, clouds.items(), strict=False):
-        _draw_points(ax, points, extent, colour[name])
+        draw_points(ax, points, extent, colour[name])
         ax.set_title(plain(name))
     for ax in axes.flat[len(clouds) :]:
         ax.set_visible(False)
@@ -121,9 +121,9 @@ def landscape(
         )
         ax.contour(x, y, values, levels, colors="white", linewidths=0.6, alpha=0.8)
     if points is not None:
-        _draw_points(ax, _points("points", points), extent, "#222222", outline=True)
+        draw_points(ax, plane_points("points", points), extent, "#222222", outline=True)
     else:
-        _frame(ax, extent)
+        framed(ax, extent)
     above = finite.size and finite.max() > high
     fig.colorbar(heat, ax=ax, label=plain(label), extend="max" if above else "neither", shrink=0.85)
     ax.set_title(plain(title or ""))
@@ -296,7 +296,7 @@ def _say(ax: Axes, text: str) -> None:
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=MUTED)
 
 
-def _points(name: str, points: Any) -> np.ndarray:
+def plane_points(name: str, points: Any) -> np.ndarray:
     points = np.asarray(points)
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"points {name!r} of shape {points.shape}: pass (n, 2)")
@@ -317,7 +317,7 @@ def _extent(clouds: Sequence[np.ndarray], limits: Sequence[float] | None) -> Ext
     return centre_x - half, centre_x + half, centre_y - half, centre_y + half
 
 
-def _frame(ax: Axes, extent: Extent) -> None:
+def framed(ax: Axes, extent: Extent) -> None:
     ax.set(xlim=extent[:2], ylim=extent[2:], aspect="equal")
     ax.grid(False)
     ax.locator_params(nbins=5)
@@ -325,7 +325,7 @@ def _frame(ax: Axes, extent: Extent) -> None:
         spine.set_visible(True)
 
 
-def _draw_points(
+def draw_points(
     ax: Axes, points: np.ndarray, extent: Extent, colour: str, outline: bool = False
 ) -> None:
     inside = (points[:, 0] >= extent[0]) & (points[:, 0] <= extent[1])
@@ -335,7 +335,7 @@ def _draw_points(
     edge = {"edgecolors": "white" if outline else "none", "linewidths": 0.3}
     opacity = 0.8 if outline or len(shown) < 500 else 0.5
     ax.scatter(shown[:, 0], shown[:, 1], s=size, c=colour, alpha=opacity, **edge)
-    _frame(ax, extent)
+    framed(ax, extent)
     if len(shown) < len(points):
         note = f"{len(points) - len(shown)} of {len(points)} not shown"
         place = {"transform": ax.transAxes, "ha": "right", "va": "bottom"}

@@ -42,6 +42,33 @@ METHODS = [
         },
     ),
     ("gebm", {"criterion": "logistic", "lr_rule_every": 2}),
+    (
+        "gebm",
+        {
+            "data.name": "moons",
+            "train_mode": "energy",
+            "base.arch": "normal",
+            "base.latent_dim": None,
+            "energy.arch": "density_ratio",
+            "energy.ema_decay": 0.9,
+            "flows.real_nvp.n_layers": 2,
+            "flows.real_nvp.hidden": (8,),
+            "penalty.weight": 0.0,
+            "log_z.rule": "average",
+        },
+    ),
+    ("flow", {"ema_decay": 0.9}),
+    ("flow", {"flow": "maf", "flows.maf.norm": "batch_norm", "flows.maf.hidden": (16,)}),
+    (
+        "flow",
+        {
+            "data.name": "digits",
+            "data.n_train": None,
+            "data.n_test": None,
+            "flows.real_nvp.hidden": (8,),
+            "optim.flow.learning_rate": 1e-4,
+        },
+    ),
 ]
 BATCH = 8
 leaves_with_path = jax.tree_util.tree_leaves_with_path

@@ -1,9 +1,6 @@
-import itertools
-
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_hex
 from matplotlib.patches import Circle
 
 from gmkit import reporting
@@ -230,99 +227,3 @@ def test_table_is_as_large_as_its_content(n, title):
 def test_table_names_what_does_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
         reporting.value_table(**arguments)
-
-
-def test_dots_and_bars_hold_the_numbers_from_above():
-    rows = [
-        {"m": "first", "v": 1.0, "e": 0.5},
-        {"m": "second", "v": np.float32(2.0), "e": (1.75, 3.0)},
-        {"m": "third", "v": 0.0, "e": None},
-    ]
-    fig = reporting.dot_plot(rows, "m", "v", "e", "nats", "bounds")
-    ax = fig.axes[0]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second", "third"]
-    assert ax.yaxis_inverted()
-    np.testing.assert_array_equal(_dots(ax), [[1.0, 0], [2.0, 1], [0.0, 2]])
-    assert _bars(ax) == {0: (0.5, 1.5), 1: (1.75, 3.0)}
-    assert ax.get_xlim()[0] < 0.0
-    assert ax.get_xlim()[1] > 3.0
-    assert ax.get_xlabel() == "nats"
-    assert [text.get_text() for text in ax.texts] == ["1.00", "2.00", "0.00"]
-
-
-def test_rows_without_a_value_say_so():
-    rows = [
-        {"m": "a", "v": NAN, "e": 0.5},
-        {"m": "b", "v": None, "e": (0.0, 1.0)},
-        {"m": "c", "v": INF, "e": 1.0},
-        {"m": "d", "v": 0.5, "e": NAN},
-        {"m": "e"},
-    ]
-    ax = reporting.dot_plot(rows, "m", "v", "e").axes[0]
-    dash = reporting.format_value(None)
-    assert [text.get_text() for text in ax.texts] == ["NaN", dash, "inf", "0.5000", dash]
-    assert np.isfinite(_dots(ax)).all(axis=1).tolist() == [False, False, False, True, False]
-    assert _bars(ax) == {1: (0.0, 1.0)}
-    reporting.dot_plot([{"m": "a", "v": NAN}], "m", "v").canvas.draw()
-
-
-def test_one_sided_intervals_are_arrows_inside_the_axes():
-    rows = [{"m": "upper", "v": 1.0, "e": (-INF, 2.0)}, {"m": "lower", "v": 1.0, "e": (0.0, INF)}]
-    ax = reporting.dot_plot(rows, "m", "v", "e").axes[0]
-    low, high = ax.get_xlim()
-    left, right = (c.get_offsets() for c in ax.collections[1:3])
-    assert left[:, 1].tolist() == [0]
-    assert right[:, 1].tolist() == [1]
-    assert low < left[0, 0] < 0.0
-    assert 2.0 < right[0, 0] < high
-
-
-def test_values_have_as_many_decimals_as_tell_them_apart():
-    def printed(*values):
-        rows = [{"m": "x", "v": value} for value in values]
-        return [text.get_text() for text in reporting.dot_plot(rows, "m", "v").axes[0].texts]
-
-    assert printed(-1200.123, -1201.5) == ["-1200.12", "-1201.50"]
-    assert printed(10.0, 5000.0) == ["10", "5000"]
-    assert printed(2.0, 2.0) == ["2.000", "2.000"]
-    assert printed(1e-9, 3e-9) == ["1.000e-09", "3.000e-09"]
-
-
-@pytest.mark.parametrize("values", [[0.0], [1e30, 1e30], [-1e300, 1e300], [INF, -INF], [5, 1e-300]])
-def test_dot_plot_draws_anything(values):
-    rows = [{"m": "x", "v": value, "e": 0.1} for value in values]
-    reporting.dot_plot(rows, "m", "v", "e").canvas.draw()
-
-
-@pytest.mark.parametrize("n", [1, 30])
-def test_labels_of_any_length_are_in_the_picture(n):
-    rows = [{"m": f"{i} $x$ " + "long name " * (i % 9), "v": -1e4 * i} for i in range(n)]
-    fig = reporting.dot_plot(rows, "m", "v", xlabel="nats", title="a title of many words " * 9)
-    fig.canvas.draw()
-    ax = fig.axes[0]
-    assert _inside(fig, [*ax.get_yticklabels(), *ax.texts, *fig.texts, ax.xaxis.label])
-    boxes = [label.get_window_extent() for label in ax.get_yticklabels()]
-    assert all(upper.y0 > lower.y1 for upper, lower in itertools.pairwise(boxes))
-    assert ax.get_window_extent().width > 3.0 * fig.dpi
-    assert all(text.get_window_extent().x0 > ax.get_window_extent().x1 for text in ax.texts)
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([], "rows is empty"),
-        ([{"m": "x"}], r"columns \['v', 'e'\]"),
-        ([{"m": "x", "v": "high", "e": 1}], "row 0: value='high'"),
-        ([{"m": "x", "v": 1, "e": -1}], "row 0: error=-1; pass a half width >= 0"),
-        ([{"m": "x", "v": 1, "e": (2, 1)}], r"row 0: error=\(2, 1\)"),
-        ([{"m": "x", "v": 1, "e": (1, 2, 3)}], r"row 0: error=\(1, 2, 3\)"),
-    ],
-)
-def test_dot_plot_names_what_does_not_fit(rows, message):
-    with pytest.raises(ValueError, match=message):
-        reporting.dot_plot(rows, "m", "v", "e")
-
-
-def test_dots_have_the_colour_of_models():
-    ax = reporting.dot_plot([{"m": "x", "v": 1.0}], "m", "v").axes[0]
-    assert to_hex(ax.collections[-1].get_facecolor()[0]) == reporting.colours(["model"])["model"]
