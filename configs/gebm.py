@@ -240,7 +240,10 @@ def _density(config: ConfigDict) -> None:
     config.samplers.sir.pool = 100
     config.samplers.mala.n_steps = 500
     config.samplers.kla.step = 0.02
-    config.cd.sampler = "mala"
+    config.samplers.hmc.step = 0.1
+    # For criterion="cd" (with penalty.weight=0.001): chains that come back often, because a flow's
+    # energy changes quickly and chains that it has left behind let it grow without bound.
+    config.cd.update({"buffer_size": 200, "sampler": "hmc"})
     config.eval.samplers = ("sir", "mala", "kla", "hmc")
     config.eval.betas = (1.0,)
     direct = config.to_dict()

@@ -198,6 +198,9 @@ def test_chains_that_diverge_do_not_end_the_evaluation(line):
     assert "fd_gebm" in found.metrics and "fd_ula" not in str(found.metrics)
 
 
+TABLES = load_config("gebm").TABLES
+
+
 @pytest.mark.parametrize("preset", sorted(set(load_config("gebm").PRESETS)))
 def test_presets_are_sound(preset):
     """No two fields share a dictionary, and what can be built here is."""
@@ -212,11 +215,14 @@ def test_presets_are_sound(preset):
 
     walk(config)
     assert len(seen) == len(set(seen))
-    shape = (2,) if preset == "toy" else (32, 32, 3) if config.data.image_size else (28, 28, 1)
-    kind = "vector" if preset == "toy" else "image"
-    domain = Domain("reals", shape) if preset == "toy" else Domain("integers", shape, 256)
-    spec = data.DataSpec(preset, domain, (-1.0, 1.0), 0 if preset == "toy" else 10, kind)
-    if preset != "refine":
+    vectors = preset in ("toy", "flow_base", *TABLES)
+    if vectors:
+        spec = data.DataSpec(preset, Domain("reals", (2,)), (-1.0, 1.0), 0, "vector")
+    else:
+        shape = (32, 32, 3) if config.data.image_size else (28, 28, 1)
+        spec = data.DataSpec(preset, Domain("integers", shape, 256), (-1.0, 1.0), 10, "image")
+    # Those wait for a trained stage.
+    if preset not in ("refine", "flow_base"):
         assert isinstance(room.build(config, spec), Method)
 
 
