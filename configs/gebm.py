@@ -241,7 +241,7 @@ def _density(config: ConfigDict) -> None:
     config.samplers.mala.n_steps = 500
     config.samplers.kla.step = 0.02
     config.samplers.hmc.step = 0.1
-    # For criterion="cd" (with penalty.weight=0.001): chains that come back often, because a flow's
+    # For criterion="cd" (with penalty.weight=0.005): chains that come back often, because a flow's
     # energy changes quickly and chains that it has left behind let it grow without bound.
     config.cd.update({"buffer_size": 200, "sampler": "hmc"})
     config.eval.samplers = ("sir", "mala", "kla", "hmc")
