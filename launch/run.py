@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from gmkit import data, reporting, training
-from gmkit.core import Method, TrainState, parallel
+from gmkit.core import Method, TrainState, over_seeds, parallel
 from gmkit.training import feed
 from launch import cost, flags
 
@@ -192,10 +192,15 @@ def resolved(stage: Stage) -> dict[str, Any]:
 
 
 def build(stage: Stage, earlier: Mapping[str, tuple[Method, TrainState]]) -> Method:
-    """The stage's Method; `earlier` goes to a `build` that has a parameter `stages`."""
+    """The stage's Method; `earlier` goes to a `build` that has a parameter `stages`.
+
+    `config.seeds` runs of it are trained at once, where it is there and not 1.
+    """
     options = {"stages": dict(earlier)} if takes_stages(stage.builder) else {}
+    seeds = stage.config.get("seeds", 1)
     with usage(ValueError):
-        return stage.builder(stage.config, stage.dataset.spec, **options)
+        method = stage.builder(stage.config, stage.dataset.spec, **options)
+        return method if seeds == 1 else over_seeds(method, seeds)
 
 
 def takes_stages(builder: Callable[..., Method]) -> bool:

@@ -2,6 +2,7 @@
 
 from gmkit.core.likelihood import Domain, LogLik, bits_per_dim, dequantised
 from gmkit.core.method import Evaluation, Hook, Method
+from gmkit.core.seeds import over_seeds, run_of
 from gmkit.core.selection import keep_best, selected
 from gmkit.core.state import TrainState, create, eval_params, finish_step, step_key, update
 
@@ -18,6 +19,8 @@ __all__ = [
     "eval_params",
     "finish_step",
     "keep_best",
+    "over_seeds",
+    "run_of",
     "selected",
     "step_key",
     "update",

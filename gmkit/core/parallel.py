@@ -76,6 +76,12 @@ def example_normal(key: jax.Array, n: int, shape: tuple[int, ...]) -> jax.Array:
     return jax.vmap(lambda k: jax.random.normal(k, shape))(example_keys(key, n))
 
 
+def example_uniform(key: jax.Array, n: int, shape: tuple[int, ...]) -> jax.Array:
+    """Uniform noise on [-1, 1], `(n, *shape)`, keyed per example."""
+    draw = lambda k: jax.random.uniform(k, shape, minval=-1.0)
+    return jax.vmap(draw)(example_keys(key, n))
+
+
 def gather_batch(x: jax.Array) -> jax.Array:
     """All devices' rows in global order, on every device; the identity where no axis is mapped."""
     return jax.lax.all_gather(x, DATA_AXIS, tiled=True) if axis_bound() else x

@@ -79,6 +79,7 @@ def update(
     tx: optax.GradientTransformation,
     *,
     ema_decay: float = 0.999,
+    slot: str | None = None,
     **extra_args: Any,
 ) -> TrainState:
     """One gradient step of network `name`: averaged over devices, transformed, applied.
@@ -91,6 +92,8 @@ def update(
       tx: the optimiser that `state.opt_state[name]` belongs to.
       ema_decay: decay of the moving average, used when `name` keeps one; warmed up as
         `min(ema_decay, (1 + t) / (10 + t))`.
+      slot: entry of `opt_state` with the optimiser's memory, `name` by default; a network that
+        two losses move keeps one per loss.
       **extra_args: passed on to transformations that ask for them.
 
     Returns:
@@ -98,7 +101,8 @@ def update(
     """
     grads = parallel.mean_over_devices(grads)
     tx = optax.with_extra_args_support(tx)
-    updates, opt_state = tx.update(grads, state.opt_state[name], state.params[name], **extra_args)
+    slot = name if slot is None else slot
+    updates, opt_state = tx.update(grads, state.opt_state[slot], state.params[name], **extra_args)
     params = optax.apply_updates(state.params[name], updates)
     ema = state.ema
     if name in ema:
@@ -113,7 +117,7 @@ def update(
     return dataclasses.replace(
         state,
         params={**state.params, name: params},
-        opt_state={**state.opt_state, name: opt_state},
+        opt_state={**state.opt_state, slot: opt_state},
         ema=ema,
     )
 
