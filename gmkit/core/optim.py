@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +69,56 @@ def scale_by_factor() -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
+class AdaShiftState(NamedTuple):
+    """What `scale_by_adashift` remembers.
+
+    Attributes:
+      previous: the gradient of the update before.
+      second: one running second moment per tensor, float32 scalars.
+    """
+
+    previous: optax.Updates
+    second: optax.Updates
+
+
+def scale_by_adashift(b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
+    """AdaShift without a first moment: `g_t / (sqrt(v_t) + eps)` with one `v` per tensor.
+
+    `v_t = max(b2 v_{t-1}, mean(g_{t-1}^2))` sees gradients up to the one before, so that the
+    scale of an update is independent of its direction (Zhou et al. 2019, "AdaShift"; its form
+    with beta_1 = 0 in the official code of Lipschitz GANs). While `v` is 0 the update is 0: the
+    first one always, and later ones as long as all gradients before were 0.
+
+    Args:
+      b2: decay of the second moment.
+      eps: added to its root.
+    """
+
+    def init(params: optax.Params) -> AdaShiftState:
+        return AdaShiftState(
+            jax.tree.map(jnp.zeros_like, params),
+            jax.tree.map(lambda p: jnp.zeros((), jnp.float32), params),
+        )
+
+    def update(
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, AdaShiftState]:
+        del params
+        memory = cast(AdaShiftState, state)
+
+        def moment(v: jax.Array, g: jax.Array) -> jax.Array:
+            return jnp.maximum(b2 * v, jnp.mean(jnp.square(g.astype(jnp.float32))))
+
+        def scale(g: jax.Array, v: jax.Array) -> jax.Array:
+            factor = jnp.where(v > 0.0, 1.0 / (jnp.sqrt(v) + eps), 0.0)
+            return g * factor.astype(g.dtype)
+
+        second = jax.tree.map(moment, memory.second, memory.previous)
+        return jax.tree.map(scale, updates, second), AdaShiftState(updates, second)
+
+    return optax.GradientTransformation(init, update)
+
+
 # ---------------------------------------------------------------- schedules
 
 
@@ -122,7 +172,7 @@ def learning_rate_schedule(
 
 
 def optimizer(
-    name: Literal["adam", "rmsprop", "sgd"] = "adam",
+    name: Literal["adam", "adashift", "rmsprop", "sgd"] = "adam",
     learning_rate: float | optax.Schedule = 1e-4,
     b1: float = 0.9,
     b2: float = 0.999,
@@ -138,7 +188,8 @@ def optimizer(
     Its `update` takes an optional `lr_factor` (`scale_by_factor`).
 
     Args:
-      name: "adam"; "rmsprop" (decay `b2`); "sgd" (no momentum; `b1` and `b2` are not used).
+      name: "adam"; "adashift" (`scale_by_adashift`; `b1` is not used); "rmsprop" (decay `b2`);
+        "sgd" (no momentum; `b1` and `b2` are not used).
       learning_rate: rate at the start, or a schedule of the optimiser's own update count.
       b1: decay of Adam's first moment.
       b2: decay of the second moment.
@@ -154,6 +205,7 @@ def optimizer(
     """
     directions = {
         "adam": lambda: optax.scale_by_adam(b1=b1, b2=b2, eps=eps),
+        "adashift": lambda: scale_by_adashift(b2=b2, eps=eps),
         "rmsprop": lambda: optax.scale_by_rms(decay=b2, eps=eps),
         "sgd": optax.identity,
     }

@@ -8,19 +8,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from gmkit.data import tables, tfds
+from gmkit.data.cases import CASES, case
 from gmkit.data.dataset import Dataset
 from gmkit.data.files import npz
 from gmkit.data.images import digits
 from gmkit.data.spec import DataError
+from gmkit.data.stacked import PREFIX, stacked
 from gmkit.data.toys import SAMPLERS, toy
 
 IMAGE_OPTIONS = ("image_size", "pad", "flip")
 TOY_OPTIONS = ("n_train", "n_test", "seed")
+#: Of the one pair of distributions whose number of atoms is free.
+ATOMS_OPTIONS = (*TOY_OPTIONS, "atoms")
 TABLE_OPTIONS = ("path", "seed", "whiten_on")
 #: Where to look for tensorflow-datasets; no other source looks, so none objects.
 TFDS_OPTIONS = ("data_dir", "download")
 
-_LEAST = {"image_size": 1, "n_train": 1, "n_test": 1, "seed": 0}
+_LEAST = {"image_size": 1, "n_train": 1, "n_test": 1, "seed": 0, "atoms": 0}
 
 
 def available() -> dict[str, str]:
@@ -30,6 +34,8 @@ def available() -> dict[str, str]:
     return {
         "digits": "handwritten digits of scikit-learn, 8x8x1, 1437/360, 10 classes",
         **toys,
+        **{name: f"{text} (2-D pair)" for name, text in CASES.items()},
+        "stacked/<name>": "three random images of a 1-channel set as channels, n^3 classes",
         "<file>.npz": "your own images or vectors: x_train, optionally y_train, x_test, y_test",
         **tables.NAMES,
         **prepared,
@@ -56,7 +62,8 @@ def _check(option: str, value: Any) -> None:
 
 def _checked(name: str, allowed: tuple[str, ...], options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that are set, once every one is known to make sense for `name`."""
-    known = tuple(dict.fromkeys((*IMAGE_OPTIONS, *TOY_OPTIONS, *TABLE_OPTIONS, *TFDS_OPTIONS)))
+    every = (*IMAGE_OPTIONS, *ATOMS_OPTIONS, *TABLE_OPTIONS, *TFDS_OPTIONS)
+    known = tuple(dict.fromkeys(every))
     for option, value in options.items():
         if option not in known:
             near = difflib.get_close_matches(option, known, n=1)
@@ -100,14 +107,16 @@ def load(name: str, **options: Any) -> Dataset:
     """The data set `name`.
 
     Args:
-      name: one of `available()`, the path of an `.npz` file, or the name of any image set that
-        tensorflow-datasets prepared as array_record files.
+      name: one of `available()`, the path of an `.npz` file, the name of any image set that
+        tensorflow-datasets prepared as array_record files, or "stacked/" before one of these
+        where it is a set of labelled 1-channel images.
       **options: for images `image_size` (crop to the centred square and resize; None: as they
         are), `pad` (surround smaller images by zeros instead) and `flip` (mirror at random
-        while training); for toys `n_train`, `n_test`, `seed`; for tables (`tables.RECIPES`,
-        such as "redwine", or "table" for one of your own) `path`, `seed` (default 1) and
-        `whiten_on` ("all" or "train"); for tensorflow-datasets `data_dir` (default:
-        TFDS_DATA_DIR, then `~/tensorflow_datasets`) and `download` (default False). None is
+        while training); for toys and pairs `n_train`, `n_test`, `seed`, for case4 also `atoms`;
+        for tables (`tables.RECIPES`, such as "redwine", or "table" for one of your own) `path`,
+        `seed` (default 1) and `whiten_on` ("all" or "train"); for tensorflow-datasets
+        `data_dir` (default: TFDS_DATA_DIR, then `~/tensorflow_datasets`) and `download`
+        (default False). None is
         the same as leaving an option out.
 
     Raises:
@@ -116,6 +125,11 @@ def load(name: str, **options: Any) -> Dataset:
     """
     if not isinstance(name, str) or not name:
         raise DataError(f"data.name={name!r}: must be the name of a data set or an .npz path")
+    if name.startswith(PREFIX):
+        return stacked(load(name.removeprefix(PREFIX), **options))
+    if name in CASES:
+        allowed = ATOMS_OPTIONS if name == "case4" else TOY_OPTIONS
+        return case(name, **_checked(name, allowed, options))
     if name in SAMPLERS:
         return toy(name, **_checked(name, TOY_OPTIONS, options))
     if name in tables.RECIPES:

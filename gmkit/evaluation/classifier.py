@@ -8,13 +8,14 @@ in it are called "FD-clf" and are not comparable with FID.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,30 @@ class SmallClassifier(nn.Module):
         return nn.silu(nn.GroupNorm(8)(x))
 
 
+@dataclasses.dataclass(frozen=True)
+class TrainedClassifier:
+    """A classifier of a data set's own labels.
+
+    Attributes:
+      features: its penultimate layer.
+      logits: `(n, height, width, channels) -> (n, n_classes) float32`, on host arrays; images
+        are in [-1, 1].
+    """
+
+    features: Features
+    logits: Callable[[np.ndarray], np.ndarray]
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Class probabilities, the softmax of the logits; float32 `(n, n_classes)`.
+
+        The classifier is trained with label smoothing 0.1: sure answers are near 0.9 and not 1.
+        """
+        logits = self.logits(images)
+        # Shifted, so that the largest exponential is 1.
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return odds / odds.sum(axis=1, keepdims=True)
+
+
 def classifier_features(
     train: Mapping[str, Any],
     test: Mapping[str, Any],
@@ -71,7 +96,23 @@ def classifier_features(
     steps: int | None = None,
     flip: bool = False,
 ) -> Features:
-    """The penultimate layer of a classifier trained on `train`, from the cache if it is there.
+    """The penultimate layer of a classifier trained on `train`: see `trained_classifier`."""
+    return trained_classifier(
+        train, test, n_classes, cache_dir, seed, steps=steps, flip=flip
+    ).features
+
+
+def trained_classifier(
+    train: Mapping[str, Any],
+    test: Mapping[str, Any],
+    n_classes: int,
+    cache_dir: str | Path,
+    seed: int = 0,
+    *,
+    steps: int | None = None,
+    flip: bool = False,
+) -> TrainedClassifier:
+    """A classifier trained on `train`, from the cache if it is there.
 
     Features are shifted by their training mean and divided by one common standard deviation, so
     that distances have a unit and the training set's covariance has trace 64. Training takes
@@ -89,8 +130,8 @@ def classifier_features(
       flip: mirror images at random in training (photographs, not digits).
 
     Returns:
-      Features named "clf" whose fingerprint is the digest of the weights; `info` has
-      "test_accuracy" and "train_steps".
+      The classifier; its features are named "clf", their fingerprint is the digest of the
+      weights, and `info` has "test_accuracy" and "train_steps".
 
     Raises:
       ValueError: images that are not NHWC floats, or labels that do not fit them.
@@ -114,23 +155,27 @@ def classifier_features(
         weights = _build(model, train, test, seed, steps, flip)
         _save(path, weights)
         logger.info("trained classifier %s: test accuracy %.4f", path, weights["test_accuracy"])
-    return _features(model, weights, shape, steps)
+    return _classifier(model, weights, shape, steps)
 
 
-def _features(
+def _classifier(
     model: SmallClassifier, weights: Mapping[str, np.ndarray], shape: tuple[int, ...], steps: int
-) -> Features:
-    embed = functools.partial(_forward, model, _params(weights))
+) -> TrainedClassifier:
+    forward = functools.partial(_forward, model, _params(weights))
     mean, scale = weights["mean"], weights["scale"]
 
-    def apply(images: np.ndarray) -> np.ndarray:
+    def features(images: np.ndarray) -> np.ndarray:
         images = check_images(images, "images", shape)
-        features = in_batches(lambda x: embed(x)[0], images, _EVAL_BATCH)
-        return (features - mean) / scale
+        return (in_batches(lambda x: forward(x)[0], images, _EVAL_BATCH) - mean) / scale
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        images = check_images(images, "images", shape)
+        return in_batches(lambda x: forward(x)[1], images, _EVAL_BATCH)
 
     defining = {name: a for name, a in weights.items() if name != "test_accuracy"}
     info = {"test_accuracy": float(weights["test_accuracy"]), "train_steps": steps}
-    return Features("clf", fingerprint(defining), _DIM, apply, info)
+    space = Features("clf", fingerprint(defining), _DIM, features, info)
+    return TrainedClassifier(space, logits)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,33 +1,67 @@
 """Networks: flax modules and nothing about training."""
 
-from gmkit.nets.architectures import ENERGIES, GENERATORS, energy, generator
+from gmkit.nets.architectures import ENCODERS, ENERGIES, GENERATORS, encoder, energy, generator
 from gmkit.nets.decoder import Decoder, frozen_decoder, network_decoder
+from gmkit.nets.distgan import DistDCGANEncoder, DistDCGANEnergy, DistDCGANGenerator
 from gmkit.nets.layers import (
+    ACTIVATIONS,
+    INITIALISERS,
     BatchNorm,
     SNConv,
     SNDense,
     average_pool,
+    gains,
     halvings,
     leaky_relu,
     spectral_warmup,
     upsample,
     xavier_uniform,
 )
-from gmkit.nets.mlp import MLP, AffineGenerator, MLPEnergy, MLPGenerator
+from gmkit.nets.mlp import (
+    MLP,
+    AffineGenerator,
+    DenseMLPEnergy,
+    EqualisedEnergy,
+    MLPEncoder,
+    MLPEnergy,
+    MLPGenerator,
+)
+from gmkit.nets.projected import (
+    DistResNetEncoder,
+    DistResNetEnergy,
+    DistResNetGenerator,
+    LGANEnergy,
+    LGANGenerator,
+)
 from gmkit.nets.resnet import EnergyBlock, ResNetEnergy, ResNetGenerator
 from gmkit.nets.small import SmallEnergy, SmallGenerator
 from gmkit.nets.sngan import DCGANEnergy, DCGANGenerator, SNGANEnergy, SNGANGenerator
+from gmkit.nets.stacked import StackedEncoder, StackedEnergy, StackedGenerator
 
 __all__ = [
+    "ACTIVATIONS",
+    "ENCODERS",
     "ENERGIES",
     "GENERATORS",
+    "INITIALISERS",
     "MLP",
     "AffineGenerator",
     "BatchNorm",
     "DCGANEnergy",
     "DCGANGenerator",
     "Decoder",
+    "DenseMLPEnergy",
+    "DistDCGANEncoder",
+    "DistDCGANEnergy",
+    "DistDCGANGenerator",
+    "DistResNetEncoder",
+    "DistResNetEnergy",
+    "DistResNetGenerator",
     "EnergyBlock",
+    "EqualisedEnergy",
+    "LGANEnergy",
+    "LGANGenerator",
+    "MLPEncoder",
     "MLPEnergy",
     "MLPGenerator",
     "ResNetEnergy",
@@ -38,9 +72,14 @@ __all__ = [
     "SNGANGenerator",
     "SmallEnergy",
     "SmallGenerator",
+    "StackedEncoder",
+    "StackedEnergy",
+    "StackedGenerator",
     "average_pool",
+    "encoder",
     "energy",
     "frozen_decoder",
+    "gains",
     "generator",
     "halvings",
     "leaky_relu",

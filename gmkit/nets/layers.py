@@ -25,6 +25,23 @@ def leaky_relu(slope: float) -> Activation:
     return lambda x: nn.leaky_relu(x, slope)
 
 
+#: Activations that options can name.
+ACTIVATIONS: dict[str, Activation] = {
+    "leaky_relu": leaky_relu(0.2),
+    "relu": nn.relu,
+    "selu": nn.selu,
+    "silu": nn.silu,
+}
+#: Initialisers of kernels that options can name. The variance is 2 / fan_in for "he_...",
+#: 1 / fan_in for "lecun_normal"; the normal ones are not truncated.
+INITIALISERS: dict[str, nn.initializers.Initializer] = {
+    "he_normal": nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
+    "he_uniform": nn.initializers.variance_scaling(2.0, "fan_in", "uniform"),
+    "lecun_normal": nn.initializers.variance_scaling(1.0, "fan_in", "normal"),
+    "xavier_uniform": xavier_uniform(),
+}
+
+
 def check_latents(z: jax.Array, latent_dim: int) -> None:
     """Raises ValueError unless `z` is `(n, latent_dim)`."""
     if z.ndim != 2 or z.shape[1] != latent_dim:
@@ -136,8 +153,8 @@ def spectral_norm(matrix: jax.Array, u: jax.Array) -> jax.Array:
     return _product(v, _product(matrix, u))
 
 
-def _normalised(module: nn.Module, kernel: jax.Array, update_stats: bool) -> jax.Array:
-    """`kernel` over its spectral norm; keeps the vector `u` of the calling module."""
+def _normalised(module: nn.Module, kernel: jax.Array, update_stats: bool, gain: bool) -> jax.Array:
+    """`kernel` over its spectral norm; keeps the vector `u` and gain of the calling module."""
     outputs = kernel.shape[-1]
     stored = module.variable(
         "spectral", "u", lambda: _unit(jax.random.normal(module.make_rng("params"), (outputs,)))
@@ -147,7 +164,16 @@ def _normalised(module: nn.Module, kernel: jax.Array, update_stats: bool) -> jax
         u = jax.lax.stop_gradient(power_step(matrix, u))
         if module.is_mutable_collection("spectral"):
             stored.value = u
-    return kernel / jnp.maximum(spectral_norm(matrix, u), 1e-12)
+    kernel = kernel / jnp.maximum(spectral_norm(matrix, u), 1e-12)
+    return module.param("gain", nn.initializers.ones, ()) * kernel if gain else kernel
+
+
+def _check_gain(gain: bool, normalise: bool) -> None:
+    if gain and not normalise:
+        raise ValueError(
+            "trainable_gain=True multiplies spectrally normalised kernels, but"
+            " spectral_norm=False; set spectral_norm=True or trainable_gain=False"
+        )
 
 
 class SNDense(nn.Module):
@@ -162,19 +188,26 @@ class SNDense(nn.Module):
       features: number of outputs.
       normalise: False gives a plain dense layer.
       kernel_init: initialiser of the kernel `(inputs, features)`.
+      gain: the normalised kernel is multiplied by a learnt scalar "gain" that starts at 1, which
+        is then the layer's largest singular value up to its sign.
+      multiplier: the kernel is multiplied by it at run time, before it is normalised.
     """
 
     features: int
     normalise: bool = True
     kernel_init: nn.initializers.Initializer = xavier_uniform()
+    gain: bool = False
+    multiplier: float = 1.0
 
     @nn.compact
     def __call__(self, x: jax.Array, update_stats: bool) -> jax.Array:
         """`(n, inputs)` -> `(n, features)`."""
+        _check_gain(self.gain, self.normalise)
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = kernel if self.multiplier == 1.0 else self.multiplier * kernel
         if self.normalise:
-            kernel = _normalised(self, kernel, update_stats)
+            kernel = _normalised(self, kernel, update_stats, self.gain)
         return x @ kernel + bias.reshape((1,) * (x.ndim - 1) + (self.features,))
 
 
@@ -190,6 +223,7 @@ class SNConv(nn.Module):
       stride: step of the window in both directions.
       normalise: False gives a plain convolution.
       kernel_init: initialiser of the kernel `(size, size, inputs, features)`.
+      gain: see `SNDense`.
     """
 
     features: int
@@ -197,19 +231,35 @@ class SNConv(nn.Module):
     stride: int = 1
     normalise: bool = True
     kernel_init: nn.initializers.Initializer = xavier_uniform()
+    gain: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, update_stats: bool) -> jax.Array:
         """`(n, h, w, c)` -> `(n, h / stride, w / stride, features)`."""
+        _check_gain(self.gain, self.normalise)
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         if self.normalise:
-            kernel = _normalised(self, kernel, update_stats)
+            kernel = _normalised(self, kernel, update_stats, self.gain)
         y = jax.lax.conv_general_dilated(
             x, kernel, (self.stride,) * 2, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
         return y + bias.reshape(1, 1, 1, self.features)
+
+
+def gains(params: dict[str, Any]) -> jax.Array:
+    """All trainable gains of spectrally normalised layers, `(k,)`, in the order of their paths.
+
+    In a chain of normalised layers and 1-Lipschitz activations the product of their sizes bounds
+    the Lipschitz constant, up to the bound of each convolution (`SNConv`).
+
+    Args:
+      params: parameters of a network made with `trainable_gain=True`; k = 0 without.
+    """
+    flat: dict[tuple[str, ...], Any] = traverse_util.flatten_dict(params)
+    found = [flat[path] for path in sorted(flat) if path[-1] == "gain"]
+    return jnp.stack(found) if found else jnp.zeros(0)
 
 
 def leading_vector(matrix: jax.Array, u: jax.Array, squarings: int) -> jax.Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -59,18 +61,25 @@ class SmallEnergy(nn.Module):
     Attributes:
       width: channels at half resolution; doubled at every coarser one, at most 4 widths.
       spectral_norm: whether all layers are spectrally normalised.
+      trainable_gain: see `SNDense.gain`.
     """
 
     width: int = 32
     spectral_norm: bool = True
+    trainable_gain: bool = False
 
-    @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Images `(n, h, w, c)` -> energies `(n,)`."""
+        return self.with_features(x, train)[0]
+
+    @nn.compact
+    def with_features(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
+        """Images -> energies `(n,)` and the last hidden layer `(n, 4 width)`."""
+        options: dict[str, Any] = {"normalise": self.spectral_norm, "gain": self.trainable_gain}
         activation = leaky_relu(0.2)
         for i in range(halvings(*x.shape[1:3])):
             features = self.width * min(2**i, 4)
-            x = activation(SNConv(features, 4, 2, normalise=self.spectral_norm)(x, train))
+            x = activation(SNConv(features, 4, 2, **options)(x, train))
         x = x.reshape(x.shape[0], -1)
-        x = activation(SNDense(4 * self.width, normalise=self.spectral_norm)(x, train))
-        return SNDense(1, normalise=self.spectral_norm)(x, train)[:, 0]
+        x = activation(SNDense(4 * self.width, **options)(x, train))
+        return SNDense(1, **options)(x, train)[:, 0], x

@@ -6,6 +6,9 @@ other sizes the number of resolutions follows from the image (`layers.halvings`)
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -41,11 +44,15 @@ class SNGANGenerator(nn.Module):
       image_shape: (height, width, channels) of an image.
       latent_dim: length of a latent vector.
       width: channels at full resolution.
+      dense_norm: batch normalisation after the dense layer too; without it and with a width of
+        128 this is the convolutional generator of Dist-GAN (Tran et al. 2018), 13 129 731
+        parameters at 32 x 32 x 3 and 128 latents.
     """
 
     image_shape: tuple[int, int, int]
     latent_dim: int
     width: int = 64
+    dense_norm: bool = True
 
     @nn.compact
     def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
@@ -56,8 +63,9 @@ class SNGANGenerator(nn.Module):
         h, w = height >> n, width >> n
         *finer, coarsest = _channels(self.width, n)
         x = nn.Dense(h * w * coarsest, kernel_init=_INIT)(z).reshape(-1, h, w, coarsest)
-        for features in reversed(finer):
-            x = _deconvolution(features)(nn.relu(BatchNorm()(x, train)))
+        for i, features in enumerate(reversed(finer)):
+            x = BatchNorm()(x, train) if i or self.dense_norm else x
+            x = _deconvolution(features)(nn.relu(x))
         x = nn.relu(BatchNorm()(x, train))
         return jnp.tanh(nn.Conv(channels, (3, 3), kernel_init=_INIT)(x))
 
@@ -71,22 +79,33 @@ class SNGANEnergy(nn.Module):
     Attributes:
       width: channels at full resolution.
       spectral_norm: whether the convolutions are spectrally normalised.
+      trainable_gain: see `SNDense.gain`.
+      narrow_strides: the strided convolutions keep the channels of the finer resolution, as in
+        Dist-GAN (Tran et al. 2018): 2 935 873 parameters.
     """
 
     width: int = 64
     spectral_norm: bool = True
+    trainable_gain: bool = False
+    narrow_strides: bool = False
 
-    @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Images `(n, h, w, c)` -> energies `(n,)`."""
-        finest, *coarser = _channels(self.width, halvings(*x.shape[1:3]))
-        layers = [(3, 1, finest)]
-        for features in coarser:
-            layers += [(4, 2, features), (3, 1, features)]
+        return self.with_features(x, train)[0]
+
+    @nn.compact
+    def with_features(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
+        """Images -> energies `(n,)` and the last hidden layer: 8192 at 32 x 32, width 64."""
+        options: dict[str, Any] = {"normalise": self.spectral_norm, "gain": self.trainable_gain}
+        widths = _channels(self.width, halvings(*x.shape[1:3]))
+        layers = [(3, 1, widths[0])]
+        for finer, coarser in pairwise(widths):
+            layers += [(4, 2, finer if self.narrow_strides else coarser), (3, 1, coarser)]
         for size, stride, features in layers:
-            x = SNConv(features, size, stride, normalise=self.spectral_norm)(x, train)
+            x = SNConv(features, size, stride, **options)(x, train)
             x = nn.leaky_relu(x, 0.1)
-        return nn.Dense(1, kernel_init=_INIT)(x.reshape(x.shape[0], -1))[:, 0]
+        x = x.reshape(x.shape[0], -1)
+        return nn.Dense(1, kernel_init=_INIT)(x)[:, 0], x
 
 
 class DCGANGenerator(nn.Module):
@@ -124,17 +143,25 @@ class DCGANEnergy(nn.Module):
       spectral_norm: whether all layers are spectrally normalised.
       batch_norm: batch normalisation after every convolution but the first. An example's energy
         then depends on its batch, which excludes gradient penalties and MCMC in training mode.
+      trainable_gain: see `SNDense.gain`.
     """
 
     width: int = 64
     spectral_norm: bool = True
     batch_norm: bool = False
+    trainable_gain: bool = False
 
-    @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Images `(n, h, w, c)` -> energies `(n,)`."""
+        return self.with_features(x, train)[0]
+
+    @nn.compact
+    def with_features(self, x: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
+        """Images -> energies `(n,)` and the last hidden layer: 4096 at 32 x 32, width 64."""
+        options: dict[str, Any] = {"normalise": self.spectral_norm, "gain": self.trainable_gain}
         for i, features in enumerate(_channels(self.width, halvings(*x.shape[1:3]) - 1)):
-            x = SNConv(features, 4, 2, normalise=self.spectral_norm)(x, train)
+            x = SNConv(features, 4, 2, **options)(x, train)
             x = BatchNorm()(x, train) if self.batch_norm and i else x
             x = leaky_relu(0.2)(x)
-        return SNDense(1, normalise=self.spectral_norm)(x.reshape(x.shape[0], -1), train)[:, 0]
+        x = x.reshape(x.shape[0], -1)
+        return SNDense(1, **options)(x, train)[:, 0], x

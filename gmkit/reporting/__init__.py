@@ -5,6 +5,7 @@ Nothing here computes a metric, trains or touches matplotlib's global state: fig
 """
 
 from gmkit.reporting.console import console_metrics, console_table
+from gmkit.reporting.critics import critic_map, labelled_planes
 from gmkit.reporting.curves import read_metrics, training_curves
 from gmkit.reporting.densities import transport_panels, value_table
 from gmkit.reporting.figures import colours, figure, save_figure, style
@@ -26,12 +27,14 @@ __all__ = [
     "colours",
     "console_metrics",
     "console_table",
+    "critic_map",
     "figure",
     "format_table",
     "format_value",
     "histograms",
     "image_grid",
     "image_strips",
+    "labelled_planes",
     "landscape",
     "lines",
     "provenance",

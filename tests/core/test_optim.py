@@ -99,6 +99,27 @@ def test_adam_is_optax_adam():
         np.testing.assert_allclose(u["w"], v["w"], rtol=1e-6)
 
 
+def test_adashift_follows_a_sequence_by_hand():
+    # Means of squares 12.5, 50, 0.5 and 8; v = 0, 12.5, 50, max(25, 0.5) with b2 = 1/2.
+    sequence = [[3.0, 4.0], [-6.0, 8.0], [1.0, 0.0], [0.0, 4.0]]
+    expected = [[0.0, 0.0], [-6.0, 8.0] / np.sqrt(12.5), [1.0, 0.0] / np.sqrt(50), [0.0, 0.8]]
+    tx, params = optim.scale_by_adashift(b2=0.5, eps=0.0), {"w": jnp.zeros(2), "b": jnp.zeros(())}
+    state = tx.init(params)
+    for g, out in zip(sequence, expected, strict=True):
+        # The scale of one tensor does not enter another.
+        got, state = tx.update({"w": jnp.array(g), "b": 100.0 * jnp.array(g[1])}, state)
+        np.testing.assert_allclose(got["w"], out, rtol=1e-6)
+    assert got["b"] == pytest.approx(400.0 / np.sqrt(0.5 * 640_000.0))
+
+
+def test_adashift_waits_for_a_gradient_that_is_not_zero():
+    tx = optim.optimizer("adashift", 0.1, b2=0.9)
+    state = tx.init(jnp.zeros(2))
+    for g, out in [([0.0, 0.0], [0.0, 0.0]), ([2.0, 2.0], [0.0, 0.0]), ([4.0, 0.0], [-0.2, 0.0])]:
+        got, state = tx.update(jnp.array(g), state, jnp.zeros(2))
+        np.testing.assert_allclose(got, out, rtol=1e-6)
+
+
 def test_rmsprop_first_step():
     out = _once(optim.optimizer("rmsprop", 0.1, b2=0.75), jnp.array([2.0, -8.0]))
     np.testing.assert_allclose(out, [-0.2, 0.2], rtol=1e-5)
@@ -121,7 +142,7 @@ def test_weight_decay_is_decoupled_and_follows_the_schedule():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "lion"}, "choose adam, rmsprop, sgd"),
+        ({"name": "lion"}, "choose adam, adashift, rmsprop, sgd"),
         ({"schedule": "cosin", "total_steps": 3}, "choose constant, cosine"),
         ({"schedule": "cosine"}, "needs total_steps"),
         ({"grad_transform": "clip"}, "needs clip > 0"),

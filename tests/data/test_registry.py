@@ -30,6 +30,7 @@ def message(name: Any, **options: Any) -> str:
 def test_available_has_one_line_each() -> None:
     table = data.available()
     assert {"digits", "moons", "skewed_line", "mnist", "celeb_a", "lsun/bedroom"} <= set(table)
+    assert {"25grid", "gaussian1d", "case3_3", "five_pairs", "stacked/<name>"} <= set(table)
     assert all(text and "\n" not in text for text in table.values())
 
 
@@ -40,6 +41,8 @@ def test_available_has_one_line_each() -> None:
         ("mnits", "mnist"),
         ("8gausians", "8gaussians"),
         ("lsun", "lsun/bedroom"),
+        ("case33", "case3_3"),
+        ("stacked/mnits", "mnist"),
     ],
 )
 def test_unknown_names_get_suggestions(name: str, near: str) -> None:

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from gmkit.evaluation import classifier_features
+from gmkit.evaluation import classifier_features, trained_classifier
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,27 @@ def test_second_call_loads_the_same_space(trained, digits, monkeypatch):
     x = digits[1]["image"][:33]
     np.testing.assert_array_equal(again.apply(x), features.apply(x))
     assert [p.suffix for p in folder.iterdir()] == [".npz"]
+
+
+def test_probabilities_of_the_same_network(trained, digits, monkeypatch):
+    folder, features = trained
+    monkeypatch.setattr("gmkit.evaluation.classifier._build", None)
+    classifier = trained_classifier(*digits, 10, folder)
+    assert classifier.features.label == features.label
+    test = digits[1]
+    p = classifier.probabilities(test["image"])
+    assert p.shape == (360, 10) and p.dtype == np.float32
+    np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-5)
+    assert np.mean(p.argmax(axis=1) == test["label"]) == features.info["test_accuracy"]
+    logits = classifier.logits(test["image"])
+    np.testing.assert_allclose(
+        np.log(p[:, 1:] / p[:, :1]), logits[:, 1:] - logits[:, :1], atol=1e-3
+    )
+    # Smoothed labels: sure of its answers, but not more than it was taught.
+    assert 0.8 < p.max(axis=1).mean() < 0.95
+    assert classifier.probabilities(test["image"][:0]).shape == (0, 10)
+    with pytest.raises(ValueError, match="expected images"):
+        classifier.probabilities(test["image"][0])
 
 
 def test_cache_key_follows_data_and_settings(digits, tmp_path):

@@ -42,7 +42,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -192,7 +191,14 @@ def build(
         energy_ema_decay=config.energy.ema_decay,
         unroll=config.unroll,
     )
-    features = _feature_space(config.eval, spec)
+    e = config.eval
+    features = evaluation.feature_space(
+        e.features,
+        spec,
+        e.cache_dir or cache_dir("features"),
+        inception_path=e.inception_path,
+        seed=e.seed,
+    )
     loop = "python" if config.unroll and jax.default_backend() == "cpu" else "scan"
     protocol = Protocol(
         features, config.eval.n_samples, compared, loop, likelihoods=_likelihoods(config, stages)
@@ -339,33 +345,3 @@ def _optimisers(
         if o.grad_transform == "robust":
             txs["log_z"] = optax.chain(optim.robust_log_partition(), txs["log_z"])
     return txs, schedules
-
-
-def _feature_space(e: Any, spec: Any) -> Callable[[Any], evaluation.Features]:
-    """How to get the features, checked now and made when an evaluation first needs them.
-
-    "auto" is a classifier for labelled images, and the values themselves for vectors.
-    """
-    labelled = spec.kind == "image" and spec.n_classes > 0
-    kind = e.features
-    if kind == "auto" and not (labelled or spec.kind == "vector"):
-        raise ValueError(
-            f"eval.features='auto': {spec.name} has no labels to train a classifier on; set "
-            "eval.features=inception and eval.inception_path=<weights>.npz, or eval.features=pixels"
-        )
-    if kind == "auto":
-        kind = "classifier" if labelled else "pixels"
-    if kind == "classifier":
-        if not labelled:
-            raise ValueError("eval.features='classifier' needs images with labels; use pixels")
-        cache = e.cache_dir or cache_dir("features")
-        return lambda dataset: evaluation.classifier_features(
-            dataset.examples("train"), dataset.examples("test"), spec.n_classes, cache, e.seed
-        )
-    if kind == "pixels":
-        return lambda dataset: evaluation.pixel_features(spec.domain.dim)
-    if kind != "inception":
-        raise ValueError(f"eval.features={kind!r}: choose auto, classifier, pixels or inception")
-    if not Path(e.inception_path).is_file():
-        raise ValueError(f"eval.inception_path={e.inception_path!r}: no such file of weights")
-    return lambda dataset: evaluation.inception_features(e.inception_path)
