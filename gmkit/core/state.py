@@ -93,7 +93,7 @@ def update(
       ema_decay: decay of the moving average, used when `name` keeps one; warmed up as
         `min(ema_decay, (1 + t) / (10 + t))`.
       slot: entry of `opt_state` with the optimiser's memory, `name` by default; a network that
-        two losses move keeps one per loss.
+        two losses move has another, "<name>/<loss>".
       **extra_args: passed on to transformations that ask for them.
 
     Returns:

@@ -1,11 +1,5 @@
 """Losses and divergences as functions of network outputs or callables."""
 
-from gmkit.objectives.adversarial import (
-    logistic_base_loss,
-    logistic_loss,
-    wasserstein_base_loss,
-    wasserstein_loss,
-)
 from gmkit.objectives.games import (
     PHI,
     Condition,
@@ -68,8 +62,6 @@ __all__ = [
     "log_partition",
     "log_partition_average",
     "log_partition_step",
-    "logistic_base_loss",
-    "logistic_loss",
     "mean_squared_parameters",
     "pointwise",
     "product_of_gains",
@@ -79,7 +71,5 @@ __all__ = [
     "score_distance_loss",
     "squared_gradient_norms",
     "variational_log_likelihood",
-    "wasserstein_base_loss",
-    "wasserstein_loss",
     "weight_ess",
 ]

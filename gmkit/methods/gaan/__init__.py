@@ -3,7 +3,7 @@
 N.-T. Tran, T.-A. Bui, N.-M. Cheung, "Generative Adversarial Autoencoder Networks", 2018
 (arXiv:1803.08887); later "Dist-GAN", ECCV 2018.
 
-A GAN (generator `G`, discriminator `D` of logits) with an encoder `E` of the data (section 3):
+A GAN (generator `G`, discriminator `D` of logits) with an encoder `E` of the data:
 
 - the discriminator counts reconstructions `G(E(x))` as real, so that it cannot win at once;
 - the generator matches the mean score of its samples to that of the data,

@@ -1,4 +1,4 @@
-"""Judging samples and reconstructions, and mode collapse in a plane of latents (section 4)."""
+"""Judging samples and reconstructions, and mode collapse in a plane of latents."""
 
 from __future__ import annotations
 

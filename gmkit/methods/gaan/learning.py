@@ -1,4 +1,4 @@
-"""Autoencoder, discriminator and generator steps (sections 3 and 4 of the paper)."""
+"""Autoencoder, discriminator and generator steps."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def latent_scale(d_z: int, d_x: int) -> float:
 def latent_data_distance(
     kind: str, phi_rec: Array, phi_fake: Array, z_enc: Array, z: Array, scale: float
 ) -> Array:
-    """The regulariser W: data differences against latent differences (section 3.1).
+    """The regulariser W: data differences against latent differences.
 
     With M the mean over components, "batch" is
     `(E M(phi_rec - phi_fake) - scale E M(z_enc - z))^2` and "sample"
@@ -178,7 +178,7 @@ def learner(
         if not s.autoencoder_trains_generator:
             return state
         moments = txs["generator"].init(params["generator"])
-        return state.replace(opt_state={**state.opt_state, "reconstruction": moments})
+        return state.replace(opt_state={**state.opt_state, "generator/reconstruction": moments})
 
     def generate(state: TrainState, z: Array) -> Array:
         """Batch statistics, not remembered."""
@@ -230,7 +230,7 @@ def learner(
                 grads[name],
                 txs[name],
                 ema_decay=s.ema_decay,
-                slot="reconstruction" if name == "generator" else None,
+                slot="generator/reconstruction" if name == "generator" else None,
                 lr_factor=factor(state),
             )
         state = state.replace(variables={**state.variables, "encoder": variables})

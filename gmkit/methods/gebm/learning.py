@@ -35,6 +35,12 @@ CHOICES = {
     "log_z_update": ("adam", "fixed_point", "average", "batch"),
 }
 
+#: Criteria that make a GAN, whose critic is -E.
+GANS = {
+    "wasserstein": objectives.game("wasserstein"),
+    "logistic": objectives.game("non_saturating"),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -244,9 +250,7 @@ def learner(
             return objectives.donsker_varadhan_loss(e_data, e_base).loss
         if s.criterion == "cd":
             return objectives.contrastive_divergence_loss(e_data, e_base).loss
-        if s.criterion == "wasserstein":
-            return objectives.wasserstein_loss(e_data, e_base)
-        return objectives.logistic_loss(e_data, e_base)
+        return GANS[s.criterion].critic_loss(-e_data, -e_base)
 
     def update_energy(state: TrainState, inputs: tuple[Array, Array]) -> tuple[TrainState, Metrics]:
         """One step of the energy, and of c, on one minibatch."""
@@ -335,10 +339,8 @@ def learner(
         z = example_normal(step_key(state, "base"), n, (base.latent_dim,))
         y, variables = base.apply(params, state.variables["base"], z, True)
         e_base = model.latest_energy(state, y)
-        if s.criterion == "wasserstein":
-            return objectives.wasserstein_base_loss(e_base), variables
-        if s.criterion == "logistic":
-            return objectives.logistic_base_loss(e_base), variables
+        if s.criterion in GANS:
+            return GANS[s.criterion].generator_loss(-e_base, -e_base), variables
         return objectives.base_loss(e_base, s.weighting, state.params.get("log_z")), variables
 
     def update_base(state: TrainState, n: int) -> tuple[TrainState, Metrics]:

@@ -10,13 +10,13 @@ A critic `f`, high on data, and a generator `g` play
 with `k(f)` the Lipschitz constant of `f`. Without the last term the optimal `f` at a fake point
 knows the densities at that point alone, and its gradient need not lead to any data; with it,
 every fake has a partner that `f`'s gradient points at, and the gradient vanishes only where the
-two laws are equal (sections 2 and 3).
+two laws are equal.
 
 | in the paper | here |
 | --- | --- |
 | phi, varphi, psi, and the condition on them | `objectives.game`, `objectives.condition` |
 | MaxGP: `lambda max |grad f|^2` over interpolates, and its buffer | `objectives.LipschitzPenalty` |
-| training, section 4 | `learning.learner`: `update_critic`, `update_generator` |
+| training | `learning.learner`: `update_critic`, `update_generator` |
 | closed forms: `k = W1 / (2 lambda)`; two atoms | `theory` |
 | gradients that point at the optimal-transport partner | `judging.Judge`, for data with "fake" |
 | spectral normalisation to a learned constant | `critic.options.trainable_gain`, `gain_weight` |

@@ -1,4 +1,4 @@
-"""Judging a GAN's samples, and a critic between known sets of points (section 5)."""
+"""Judging a GAN's samples, and a critic between known sets of points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The game: critic steps under Lipschitz control, then a generator step (section 4)."""
+"""The game: critic steps under Lipschitz control, then a generator step."""
 
 from __future__ import annotations
 

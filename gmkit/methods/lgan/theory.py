@@ -1,4 +1,4 @@
-"""What the theory says of a critic between two known sets of points (section 3 of the paper)."""
+"""What the theory says of a critic between two known sets of points."""
 
 from __future__ import annotations
 
