@@ -18,7 +18,7 @@ Array = jax.Array
 MAX_ATOMS = 64
 #: Points of each set that a pairing uses, at most.
 MAX_PAIRED = 256
-GRID = 80
+GRID = 120
 
 
 class Judge:
