@@ -79,6 +79,8 @@ def _digits() -> ConfigDict:
     config.data = ConfigDict({"name": "digits", "data_dir": config_dict.placeholder(str)})
     config.data.download = False
     config.data.image_size = config_dict.placeholder(int)
+    # Of data.name="case4".
+    config.data.atoms = config_dict.placeholder(int)
     config.training = ConfigDict(
         {
             "steps": 6000,

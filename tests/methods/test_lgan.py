@@ -176,6 +176,8 @@ def test_presets_are_sound(preset):
         ({"objective": "nothing"}, "nothing"),
         ({"lip.kind": "two"}, "two"),
         ({"packing": 0}, "packing=0"),
+        ({"packing": 3}, "batch_size=64"),
+        ({"generator.arch": "data"}, "digits has no fakes"),
         ({"n_critic": 0}, "n_critic=0"),
         ({"generator.prior": "cauchy"}, "cauchy"),
         ({"critic.arch": "vit"}, "vit"),
@@ -185,3 +187,51 @@ def test_presets_are_sound(preset):
 def test_mistakes_are_found_before_training(changes, words):
     with pytest.raises(ValueError, match=words):
         room.build(load_config("default", **changes), data.load("digits").spec)
+
+
+# ---------------------------------------------------------------- dynamics
+
+
+def dirac(weight, kind, reduce, n_critic=200, steps=40):
+    """|theta| after every step of a generator that is one point, against data at 0.
+
+    The generator takes plain gradient steps of rate 0.2; the critic has `n_critic` steps before
+    each.
+    """
+    import flax.linen as nn
+    import optax
+
+    from gmkit import nets
+
+    class Point(nn.Module):
+        @nn.compact
+        def __call__(self, z, train=False):
+            theta = self.param("theta", lambda key: jnp.ones(1))
+            return jnp.broadcast_to(theta, (z.shape[0], 1))
+
+    model = room.GAN(
+        nets.energy("mlp", (1,), 32, False, activation="relu"), nets.network_decoder(Point(), 1)
+    )
+    penalty = objectives.LipschitzPenalty(kind=kind, reduce=reduce, weight=weight)
+    txs = {"critic": optax.adam(3e-3, b1=0.0, b2=0.9), "generator": optax.sgd(0.2)}
+    settings = room.Settings(n_critic=n_critic, generator_factor=1, ema_decay=0.0)
+    init, step = room.learner(model, objectives.game("x"), penalty, txs, settings, "x")
+    batch = {"x": jnp.zeros((n_critic, 16, 1))}
+    state = jax.jit(init)(jax.random.key(0), {"x": batch["x"][0]})
+
+    def body(state, _):
+        state, _ = step(state, batch)
+        return state, jnp.abs(state.params["generator"]["theta"][0])
+
+    return np.asarray(jax.jit(lambda s: jax.lax.scan(body, s, length=steps))(state)[1])
+
+
+@pytest.mark.slow
+def test_a_point_converges_where_wasserstein_hovers():
+    """With `lambda k^2` the slope shrinks with the distance; with slope 1 it never does."""
+    lgan = dirac(0.5, "zero", "max")
+    np.testing.assert_allclose(lgan[:8], 0.8 ** np.arange(1, 9), atol=0.03)
+    assert lgan[-1] < 1e-2
+    wgan = dirac(10.0, "one", "mean")
+    late = wgan[10:]
+    assert np.maximum(late[1:], late[:-1]).min() > 0.09

@@ -41,13 +41,13 @@ from typing import Any
 
 import optax
 
-from gmkit import cache_dir, evaluation, nets, objectives
+from gmkit import cache_dir, data, evaluation, nets, objectives
 from gmkit.core import Method, optim
 from gmkit.methods.lgan.judging import Judge
 from gmkit.methods.lgan.learning import Settings, learner
 from gmkit.methods.lgan.model import GAN, pack
 
-__all__ = ["GAN", "Judge", "Settings", "build", "lgan", "pack"]
+__all__ = ["GAN", "Judge", "Settings", "build", "learner", "lgan", "pack"]
 
 
 def lgan(
@@ -94,8 +94,16 @@ def build(config: Any, spec: Any) -> Method:
     """
     shape = tuple(spec.domain.shape)
     g, c, e = config.generator, config.critic, config.eval
-    if config.packing < 1:
-        raise ValueError(f"packing={config.packing}: 1 shows the critic single examples")
+    if config.packing < 1 or config.training.batch_size % config.packing:
+        raise ValueError(
+            f"packing={config.packing}: must divide training.batch_size="
+            f"{config.training.batch_size}; 1 shows the critic single examples"
+        )
+    if g.arch == "data" and spec.name not in data.CASES:
+        known = ", ".join(data.CASES)
+        raise ValueError(
+            f"generator.arch='data': {spec.name} has no fakes; data.name may be {known}"
+        )
     packed = (*shape[:-1], config.packing * shape[-1])
     critic = nets.energy(c.arch, packed, c.width, c.spectral_norm, **c.options)
     generator = None

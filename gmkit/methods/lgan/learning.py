@@ -76,10 +76,6 @@ def learner(
     def init(key: Array, batch: Mapping[str, Array]) -> TrainState:
         generator_key, critic_key, run_key = jax.random.split(key, 3)
         x = batch[field]
-        if x.shape[0] % model.packing:
-            raise ValueError(
-                f"training.batch_size={x.shape[0]}: packing={model.packing} must divide it"
-            )
         packed = pack(x, model.packing)
         collections = dict(critic.init(critic_key, packed, True))
         params = {"critic": collections.pop("params")}
