@@ -5,8 +5,9 @@ function `fn()` that does `work` units and returns the arrays it computed. Compi
 apart; after one call to warm up, `--repeats` calls are timed, each until its results are there.
 Printed are the median rate and the distance between its quartiles.
 
-`--filter=pair` measures gmkit's flows beside those of PyTorch libraries instead (`launch.pairs`),
-`--filter=pair/maf/d2` some of them; they need the extra `bench`, and take minutes.
+`--filter=pair` measures gmkit's flows (`launch.pairs`) and GAN steps (`launch.gan_pairs`) beside
+those of PyTorch libraries instead, `--filter=pair/maf/d2` some of them; they need the extra
+`bench`, those of GANs also `pip install --no-deps torch-mimicry`, and take minutes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from absl import flags as absl_flags
 from gmkit import reporting, samplers
 from gmkit.core import parallel
 from gmkit.training import feed
-from launch import flags, pairs, run
+from launch import flags, gan_pairs, pairs, run
 from launch.pairs import compiled
 
 #: Heads of the tables' columns, and the keys of a row that they show.
@@ -46,7 +47,14 @@ PAIR_COLUMNS = {
     "its IQR": "ratio_iqr",
     "unit": "unit",
     "peer": "peer",
+    "parameters": "parameters",
+    "peer's parameters": "peer_parameters",
+    "size": "size",
 }
+#: Where a pair is built.
+PAIRS: dict[str, Any] = dict.fromkeys(pairs.NAMES, pairs) | dict.fromkeys(
+    gan_pairs.NAMES, gan_pairs
+)
 CALLS, CHAINS, CHAIN_STEPS, STEP_SIZE = 20, 64, 100, 0.01
 
 #: Runs chains `(n, d)` on a potential for `CHAIN_STEPS` steps.
@@ -215,11 +223,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(__doc__, values.main_module_help())
             return 0
         paired = values.filter.startswith("pair")
-        chosen = choose(values.filter, pairs.NAMES if paired else BENCHMARKS)
+        chosen = choose(values.filter, PAIRS if paired else BENCHMARKS)
         if values.threads is not None:
             limit_threads(values.threads)
         if paired:
-            rows = [pairs.measure(pairs.build(name), values.repeats) for name in chosen]
+            rows = [pairs.measure(PAIRS[name].build(name), values.repeats) for name in chosen]
         else:
             config, _ = flags.load_config(values.config)
             rows = [measure(BENCHMARKS[name](config), values.repeats) for name in chosen]
@@ -239,10 +247,9 @@ def choose(pattern: str, offered: Iterable[str]) -> list[str]:
     chosen = [name for name in offered if pattern in name]
     if not chosen:
         raise flags.UsageError(f"--filter={pattern}: none of {', '.join(offered)}")
-    if chosen[0] in pairs.NAMES and (missing := pairs.missing()):
-        raise flags.UsageError(
-            f"--filter={pattern} needs {', '.join(missing)}: pip install '.[bench]'"
-        )
+    for room in dict.fromkeys(PAIRS[name] for name in chosen if name in PAIRS):
+        if missing := room.missing():
+            raise flags.UsageError(f"--filter={pattern} needs {', '.join(missing)}: {room.INSTALL}")
     return chosen
 
 

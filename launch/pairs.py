@@ -59,6 +59,7 @@ class Pair:
       ours: gmkit's side.
       peer: the other side.
       library: the other side's name and version.
+      size: of the networks and batches, where the name does not say it.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Pair:
     ours: Side
     peer: Side
     library: str
+    size: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +127,8 @@ NAMES: dict[str, tuple[str, int, str]] = {
     for flow, d, job in itertools.product(SETTINGS, DIMENSIONS, UNITS)
 }
 PEERS = ("torch", "nflows", "normflows", "torchdiffeq")
+#: What installs them.
+INSTALL = "pip install '.[bench]'"
 
 
 def missing() -> list[str]:
@@ -216,17 +220,22 @@ def _evaluations(d: int, params: Any, x: jax.Array, job: str) -> int:
     return len(calls)
 
 
-def build(name: str) -> Pair:
-    """The pair `name` of `NAMES`, compiled."""
+def start_torch() -> None:
+    """Gives PyTorch as many threads as there are CPUs, and a seed."""
     # Threads of PyTorch that spin while they wait lose most of their time on a machine that
     # does something else too, which would flatter us.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch  # pyright: ignore[reportMissingImports]
 
-    from launch import peers
-
     torch.set_num_threads(threads())
     torch.manual_seed(0)
+
+
+def build(name: str) -> Pair:
+    """The pair `name` of `NAMES`, compiled."""
+    start_torch()
+    from launch import peers
+
     flow, d, job = NAMES[name]
     setting, rows = SETTINGS[flow], batch(d)
     x, density, module = jnp.asarray(rows), setting.ours(d), setting.peer(peers, d)
@@ -260,7 +269,7 @@ def measure(pair: Pair, rounds: int) -> dict[str, Any]:
     Returns:
       name, unit, rate and peer_rate (medians, units per second), ratio (median over the rounds
       of ours / peer), each with its `_iqr` (distance between the quartiles), compile_seconds,
-      parameters, peer_parameters, evaluations, peer_evaluations, peer, threads, repeats.
+      parameters, peer_parameters, evaluations, peer_evaluations, peer, size, threads, repeats.
     """
 
     def seconds(side: Side, calls: int) -> float:
@@ -283,6 +292,7 @@ def measure(pair: Pair, rounds: int) -> dict[str, Any]:
         "ratio": [ours / peer for ours, peer in turns],
     }
     row: dict[str, Any] = {"name": pair.name, "unit": f"{pair.unit}/s", "peer": pair.library}
+    row["size"] = pair.size
     for name, values in series.items():
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
         row |= {name: median, f"{name}_iqr": high - low}

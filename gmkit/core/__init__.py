@@ -4,7 +4,15 @@ from gmkit.core.likelihood import Domain, LogLik, bits_per_dim, dequantised
 from gmkit.core.method import Evaluation, Hook, Method
 from gmkit.core.seeds import over_seeds, run_of
 from gmkit.core.selection import keep_best, selected
-from gmkit.core.state import TrainState, create, eval_params, finish_step, step_key, update
+from gmkit.core.state import (
+    TrainState,
+    create,
+    eval_params,
+    finish_step,
+    in_turn,
+    step_key,
+    update,
+)
 
 __all__ = [
     "Domain",
@@ -18,6 +26,7 @@ __all__ = [
     "dequantised",
     "eval_params",
     "finish_step",
+    "in_turn",
     "keep_best",
     "over_seeds",
     "run_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
@@ -120,6 +120,28 @@ def update(
         opt_state={**state.opt_state, slot: opt_state},
         ema=ema,
     )
+
+
+def in_turn(
+    step: Callable[[TrainState, PyTree], tuple[TrainState, PyTree]],
+    state: TrainState,
+    inputs: PyTree,
+    *,
+    unroll: bool = False,
+) -> tuple[TrainState, PyTree]:
+    """Smaller steps one after another within a step; returns the last one's metrics.
+
+    Args:
+      step: `(state, input) -> (state, metrics)`.
+      state: before the first one.
+      inputs: leaves `(n, ...)`, n >= 1.
+      unroll: no loop in the compiled program (on a CPU a convolution's gradient is slower there).
+    """
+    if jax.tree.leaves(inputs)[0].shape[0] == 1:
+        # `lax.scan` keeps its loop for a single step, also when it is told to unroll.
+        return step(state, jax.tree.map(lambda x: x[0], inputs))
+    state, history = jax.lax.scan(step, state, inputs, unroll=unroll)
+    return state, jax.tree.map(lambda m: m[-1], history)
 
 
 def finish_step(state: TrainState) -> TrainState:

@@ -107,7 +107,9 @@ def test_integrates_to_one_in_one_dimension(name: str, key: jax.Array):
     np.testing.assert_allclose(mass(name, 1, 2001, key), 1.0, atol=2e-3)
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == "maf_mog" else ()) for n in FLOWS]
+)
 def test_protocol(name: str, key: jax.Array):
     """Compiled: gradients, conditions, samples with their log-densities."""
     density = FLOWS[name](3)

@@ -121,6 +121,7 @@ def test_damaged_cache_is_rebuilt_and_said(digits, tmp_path, caplog, damage):
     assert not caplog.records
 
 
+@pytest.mark.slow
 def test_other_shapes(tmp_path):
     rng = np.random.default_rng(0)
     data = {"image": rng.uniform(-1, 1, (5, 28, 20, 3)), "label": np.arange(5)}

@@ -131,6 +131,52 @@ def test_pairs_need_their_peers_and_are_run_only_when_asked_for(monkeypatch, cap
     assert "pair/ffjord/d64/train" in capsys.readouterr().err
 
 
+def test_pairs_of_gans_are_chosen_and_need_their_own_peer(monkeypatch, capsys):
+    from launch import bench, gan_pairs, pairs
+
+    monkeypatch.setattr(pairs, "missing", lambda: [])
+    monkeypatch.setattr(gan_pairs, "missing", lambda: [])
+    names = [f"pair/{gan}/{player}" for gan in ("sngan", "wgan_gp") for player in gan_pairs.PLAYERS]
+    assert bench.choose("pair/sngan", bench.PAIRS) == names[:2]
+    assert bench.choose("/generator", bench.PAIRS) == names[1::2]
+    assert bench.choose("pair", bench.PAIRS) == [*pairs.NAMES, *names]
+    monkeypatch.setattr(gan_pairs, "missing", lambda: ["torch_mimicry"])
+    assert bench.choose("pair/maf/d2", bench.PAIRS)  # flows do without
+    assert bench.main(["--filter=pair/wgan_gp"]) == 2
+    assert capsys.readouterr().err == (
+        "gmkit: --filter=pair/wgan_gp needs torch_mimicry: pip install '.[bench]';"
+        " pip install --no-deps torch-mimicry\n"
+    )
+
+
+@pytest.mark.slow
+def test_a_players_half_moves_it_alone_and_costs_its_share():
+    from gmkit import nets, objectives
+    from gmkit.core import optim
+    from gmkit.methods.lgan import GAN, Settings, learning
+    from launch import gan_pairs
+
+    decoder = nets.network_decoder(nets.generator("mlp", (3,), 2, 64), 2)
+    gan = GAN(nets.energy("mlp", (3,), 64, False), decoder)
+    game, batch = objectives.game("hinge"), {"image": jnp.ones((1, 64, 3))}
+    txs = {name: optim.optimizer(**gan_pairs.OPTIMIZER) for name in gan_pairs.PLAYERS}
+    settings = Settings(n_critic=1, generator_factor=1, ema_decay=0.0, unroll=True)
+    init, both = learning.learner(gan, game, None, txs, settings, "image")
+    state = init(jax.random.key(0), {"image": batch["image"][0]})
+    flops = [jax.jit(both).lower(state, batch).compile().cost_analysis()["flops"]]
+    for player in gan_pairs.PLAYERS:
+        init, step = gan_pairs.alone(player, gan, game, None)
+        state = init(jax.random.key(0), {"image": batch["image"][0]})
+        compiled = jax.jit(step).lower(state, batch).compile()
+        new, metrics = compiled(state, batch)
+        same = jax.tree.map(lambda a, b: bool((a == b).all()), state.params, new.params)
+        for name in gan_pairs.PLAYERS:
+            assert all(jax.tree.leaves(same[name])) == (name != player)
+        assert [k for k in metrics if k.startswith("loss/")] == [f"loss/{player}"]
+        flops.append(compiled.cost_analysis()["flops"])
+    assert sum(flops[1:]) == pytest.approx(flops[0], rel=0.02) and min(flops[1:]) > 0.2 * flops[0]
+
+
 def test_threads_are_cpus_of_the_process(monkeypatch, capsys):
     from launch import bench
 
@@ -188,3 +234,25 @@ def test_the_continuous_peer_solves_the_same_equation(job: str, peers):
     ours, peer = pair.ours.fn(), pair.peer.fn()
     # Each draws its own probes and latents.
     assert np.mean(ours) == pytest.approx(np.mean(np.asarray(peer)), abs=0.15)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("player", ["critic", "generator"])
+@pytest.mark.parametrize("gan", ["sngan", "wgan_gp"])
+def test_the_peers_gans_are_as_large_and_learn(gan: str, player: str):
+    from launch import gan_pairs
+
+    if gan_pairs.missing():
+        pytest.skip("needs torch-mimicry")
+    from launch import gan_peers
+
+    networks = gan_peers.networks(gan, 128, gan_pairs.WIDTHS["generator"], 32)
+    rows = gan_pairs.images()[:8]
+    init, _ = gan_pairs.alone(player, gan_pairs.model(gan), gan_pairs.objectives.game("x"), None)
+    params = jax.eval_shape(init, jax.random.key(0), {"image": jnp.asarray(rows)}).params
+    for name, module in networks.items():
+        assert gan_peers.count(module) == sum(leaf.size for leaf in jax.tree.leaves(params[name]))
+    step = gan_peers.trainer(networks, player, rows, 1e-3, 0.0, 0.9)
+    losses = [step()["errD" if player == "critic" else "errG"] for _ in range(8)]
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]

@@ -100,7 +100,7 @@ def stepped(config, dataset):
     return method, state, *jax.jit(method.step)(state, stack)
 
 
-@pytest.mark.parametrize("both", [True, False])
+@pytest.mark.parametrize("both", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_every_network_takes_its_steps(both):
     config = load_config("smoke", n_critic=2, autoencoder_trains_generator=both)
     config.ema_decay = 0.9
@@ -120,6 +120,7 @@ def test_every_network_takes_its_steps(both):
     assert z.shape == (5, 16) and method.decode(new, z).shape == x.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -81,6 +81,7 @@ def by_kale(table):
     return method, state, metrics, method.evaluate(state, table, jax.random.key(1))
 
 
+@pytest.mark.slow
 def test_likelihoods_are_normalised_and_their_estimates_agree(table, by_kale):
     method, state, metrics, found = by_kale
     values = found.metrics

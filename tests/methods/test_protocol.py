@@ -99,6 +99,7 @@ METHODS = [
     ),
 ]
 BATCH = 8
+SLOW = pytest.mark.slow
 leaves_with_path = jax.tree_util.tree_leaves_with_path
 
 
@@ -155,7 +156,13 @@ def after_three_steps(index, view):
     )
 
 
-VIEWS = [(i, view) for i in range(len(METHODS)) for view in ("jit-4", "pmap-4", "vmap-1")]
+NAMES = [name for name, _ in METHODS]
+#: The per-device view of every case; the others of each method's first case, and else when slow.
+VIEWS = [
+    pytest.param(i, view, marks=() if view == "pmap-4" or i == NAMES.index(name) else SLOW)
+    for i, name in enumerate(NAMES)
+    for view in ("jit-4", "pmap-4", "vmap-1")
+]
 
 
 @pytest.mark.parametrize(("index", "view"), [*VIEWS, (0, "fsdp-4")])

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from gmkit import nets, objectives
-from gmkit.core import TrainState, create, finish_step, step_key, update
+from gmkit.core import TrainState, create, finish_step, in_turn, step_key, update
 from gmkit.core.parallel import batch_mean, mean_over_devices
 from gmkit.methods.gaan.model import GAAN
 
@@ -308,8 +308,8 @@ def learner(
         x = batch[field]
         state, metrics = update_autoencoder(state, x[0])
         inputs = (jnp.arange(s.n_critic), x[1:-1])
-        state, history = jax.lax.scan(update_discriminator, state, inputs, unroll=s.unroll)
-        metrics |= jax.tree.map(lambda m: m[-1], history)
+        state, seen = in_turn(update_discriminator, state, inputs, unroll=s.unroll)
+        metrics |= seen
         state, seen = update_generator(state, x[-1])
         metrics |= seen | {"lr_factor": factor(state)}
         return finish_step(state), jax.tree.map(lambda m: m.astype(jnp.float32), metrics)

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from gmkit import evaluation, nets, objectives
-from gmkit.core import Hook, TrainState, create, finish_step, step_key, update
+from gmkit.core import Hook, TrainState, create, finish_step, in_turn, step_key, update
 from gmkit.core.parallel import (
     batch_mean,
     example_normal,
@@ -372,8 +372,8 @@ def learner(
         metrics: Metrics = {"lr_factor": lr_factor(state, s.trained[0])}
         if "energy" in s.trained:
             inputs = (jnp.arange(s.n_critic), x)
-            state, history = jax.lax.scan(update_energy, state, inputs, unroll=s.unroll)
-            metrics |= jax.tree.map(lambda m: m[-1], history)
+            state, seen = in_turn(update_energy, state, inputs, unroll=s.unroll)
+            metrics |= seen
         if "base" in s.trained:
             learn, look = functools.partial(update_base, n=n), functools.partial(wait, n=n)
             if s.warmup_every and "energy" in s.trained:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from gmkit import nets, objectives
-from gmkit.core import TrainState, create, finish_step, step_key, update
+from gmkit.core import TrainState, create, finish_step, in_turn, step_key, update
 from gmkit.core.parallel import batch_mean, mean_over_devices
 from gmkit.methods.lgan.model import FAKE, GAN, pack
 
@@ -183,8 +183,7 @@ def learner(
 
     def step(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, Metrics]:
         inputs = (jnp.arange(s.n_critic), dict(batch))
-        state, history = jax.lax.scan(update_critic, state, inputs, unroll=s.unroll)
-        metrics = jax.tree.map(lambda m: m[-1], history)
+        state, metrics = in_turn(update_critic, state, inputs, unroll=s.unroll)
         if generator is not None:
             state, seen = update_generator(state, batch[field][-1])
             metrics |= seen
