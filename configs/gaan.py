@@ -25,7 +25,7 @@ PRESETS = {
     "mnist1k": "three stacked digits, a thousand classes, small discriminators",
     "cifar10": "the paper's DCGAN at 32x32, for an accelerator",
     "celeba": "faces at 64x64; needs Inception weights",
-    "stl10": "the convolutional SNGAN networks at 48x48",
+    "stl10": "the convolutional SNGAN networks at 48x48; data.name=<file>.npz",
 }
 
 
@@ -147,7 +147,7 @@ def _toy1d(config: ConfigDict) -> None:
 
 def _toy2d(config: ConfigDict) -> None:
     config.data.name = "25grid"
-    # 500 epochs of 50 000 points.
+    # As many as 500 epochs of the paper's 50 000 points.
     config.training.update({"steps": 195_000, "batch_size": 128, "log_every": 1000})
     config.generator.update({"latent_dim": 2, "width": 128})
     config.encoder.width = config.discriminator.width = 128
@@ -184,7 +184,8 @@ def _mnist1k(config: ConfigDict) -> None:
     config.data.name = "stacked/mnist"
     config.training.update({"steps": 50_000, "batch_size": 128})
     _convolutions(config, "stacked", 4, 256)
-    config.generator.width = config.encoder.width = 8
+    config.generator.width = 8
+    config.encoder.width = 16
     for player in config.optim.values():
         player.b2 = 0.99
     config.optim.generator.learning_rate = 1e-4
@@ -209,7 +210,7 @@ def _celeba(config: ConfigDict) -> None:
 
 def _stl10(config: ConfigDict) -> None:
     _cifar10(config)
-    config.data.update({"name": "stl10", "image_size": 48})
+    config.data.update({"name": "stl10.npz", "image_size": 48})
     config.generator.update({"arch": "sngan", "width": 128})
     config.generator.options.dense_norm = False
     config.discriminator.update({"arch": "sngan", "width": 64})

@@ -29,12 +29,12 @@ PRESETS = {
     "hinge_sn": "baseline on digits: hinge, spectral normalisation",
     "wgan_gp": "baseline on digits: Wasserstein, gradient penalty",
     "pacgan": "baseline on digits: non-saturating, two examples at a time",
-    "grid_gan": "baseline of GAAN's grid: its networks and optimisers, non-saturating",
+    "grid_gan": "baseline of GAAN's grid, by its networks; give both the same training.steps",
     "grid_gan_gp": "the same with GAAN's gradient penalty",
     "mnist": "28x28, small convolutional networks",
     "fashion_mnist": "28x28, small convolutional networks",
     "cifar10": "the paper's ResNets and settings, for an accelerator",
-    "tiny_imagenet": "the same on Tiny ImageNet at 32x32",
+    "tiny_imagenet": "the same on Tiny ImageNet at 32x32; data.name=<file>.npz",
 }
 
 
@@ -66,8 +66,8 @@ def get_config(preset: str = "default") -> ConfigDict:
     }
     if preset in changes:
         changes[preset](config)
-    if preset in ("fashion_mnist", "tiny_imagenet"):
-        config.data.name = preset
+    names = {"fashion_mnist": "fashion_mnist", "tiny_imagenet": "tiny_imagenet.npz"}
+    config.data.name = names.get(preset, config.data.name)
     return config
 
 

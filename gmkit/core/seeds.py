@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -11,6 +12,9 @@ import numpy as np
 
 from gmkit.core.method import Batch, Evaluation, Method, Metrics
 from gmkit.core.state import TrainState, finish_step
+
+#: What follows the name of a number's standard deviation over runs.
+SPREAD = "_over_seeds"
 
 
 def run_of(state: TrainState, i: int) -> TrainState:
@@ -33,9 +37,9 @@ def over_seeds(method: Method, n: int) -> Method:
     """`n` independent runs of a method as one method, trained by one compiled program.
 
     Every run has its own parameters, noise and minibatches: a step consumes `n` times as many.
-    `evaluate` gives the mean of every number, `<name>_std` over runs, the table "seeds" with a
-    row per run, and the runs' own tables one below the other; `sample` and `figures` are the first
-    run's. Logged metrics are means over runs.
+    `evaluate` gives the mean over runs of every number that all runs have, their standard
+    deviation as `<name>_over_seeds`, the table "seeds" with a row per run, and the runs' own tables
+    one below the other; `sample` and `figures` are the first run's. Logged metrics are means.
 
     Args:
       method: what is run; rules on the host (`Method.hooks`) act on one run and are refused.
@@ -85,13 +89,15 @@ def over_seeds(method: Method, n: int) -> Method:
 
 def _summary(found: list[Evaluation]) -> Evaluation:
     """Means and spreads of the runs' numbers, and their tables with a column "run"."""
-    names = list(dict.fromkeys(name for e in found for name in e.metrics))
     metrics: dict[str, float] = {}
-    for name in names:
-        values = np.asarray([e.metrics.get(name, np.nan) for e in found], np.float64)
+    for name in found[0].metrics:
+        if not all(name in e.metrics for e in found):
+            continue
+        values = np.asarray([e.metrics[name] for e in found], np.float64)
         metrics[name] = float(values.mean())
         if len(found) > 1:
-            metrics[f"{name}_std"] = float(values.std(ddof=1))
+            finite = np.isfinite(values).all()
+            metrics[name + SPREAD] = float(values.std(ddof=1)) if finite else math.nan
     tables: dict[str, list[dict[str, Any]]] = {
         "seeds": [{"run": i, **e.metrics} for i, e in enumerate(found)]
     }

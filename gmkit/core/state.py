@@ -80,6 +80,7 @@ def update(
     *,
     ema_decay: float = 0.999,
     slot: str | None = None,
+    average: bool = True,
     **extra_args: Any,
 ) -> TrainState:
     """One gradient step of network `name`: averaged over devices, transformed, applied.
@@ -94,6 +95,8 @@ def update(
         `min(ema_decay, (1 + t) / (10 + t))`.
       slot: entry of `opt_state` with the optimiser's memory, `name` by default; a network that
         two losses move has another, "<name>/<loss>".
+      average: whether the moving average follows; for a network that takes more than one update a
+        step, in the last one only.
       **extra_args: passed on to transformations that ask for them.
 
     Returns:
@@ -105,7 +108,7 @@ def update(
     updates, opt_state = tx.update(grads, state.opt_state[slot], state.params[name], **extra_args)
     params = optax.apply_updates(state.params[name], updates)
     ema = state.ema
-    if name in ema:
+    if average and name in ema:
         t = state.step.astype(jnp.float32)
         decay = jnp.minimum(ema_decay, (1.0 + t) / (10.0 + t))
         averaged = jax.tree.map(

@@ -57,8 +57,9 @@ def sample_protocol(
 ) -> SampleProtocol:
     """What can be said of samples of such data.
 
-    Labelled images are classified; stacked images by a classifier of their channels, in whose
-    features they are compared too; mixtures with known modes have their modes counted.
+    In features "auto" or "classifier", labelled images are classified; stacked images by a
+    classifier of their channels, in whose features they are compared too. Mixtures with known modes
+    have their modes counted.
 
     Args:
       spec: of the data.

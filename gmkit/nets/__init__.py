@@ -1,7 +1,7 @@
 """Networks: flax modules and nothing about training."""
 
 from gmkit.nets.architectures import ENCODERS, ENERGIES, GENERATORS, encoder, energy, generator
-from gmkit.nets.decoder import Decoder, frozen_decoder, network_decoder
+from gmkit.nets.decoder import PRIORS, Decoder, frozen_decoder, network_decoder
 from gmkit.nets.distgan import DistDCGANEncoder, DistDCGANEnergy, DistDCGANGenerator
 from gmkit.nets.layers import (
     ACTIVATIONS,
@@ -45,6 +45,7 @@ __all__ = [
     "GENERATORS",
     "INITIALISERS",
     "MLP",
+    "PRIORS",
     "AffineGenerator",
     "BatchNorm",
     "DCGANEnergy",

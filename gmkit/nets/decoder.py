@@ -9,7 +9,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from gmkit.core.parallel import example_normal, example_uniform
+
 PyTree = Any
+#: Draws of latents `(key, n, shape)` by name: N(0, I), or uniform on [-1, 1]^d.
+PRIORS = {"normal": example_normal, "uniform": example_uniform}
 
 
 class Decoder(NamedTuple):

@@ -5,7 +5,7 @@ Nothing here computes a metric, trains or touches matplotlib's global state: fig
 """
 
 from gmkit.reporting.console import console_metrics, console_table
-from gmkit.reporting.critics import critic_map, labelled_planes
+from gmkit.reporting.critics import MAX_COMPARED, compare_sets, critic_map, labelled_planes
 from gmkit.reporting.curves import read_metrics, training_curves
 from gmkit.reporting.densities import transport_panels, value_table
 from gmkit.reporting.figures import colours, figure, save_figure, style
@@ -24,7 +24,9 @@ from gmkit.reporting.samples import save_samples
 from gmkit.reporting.tables import format_table, format_value, write_table
 
 __all__ = [
+    "MAX_COMPARED",
     "colours",
+    "compare_sets",
     "console_metrics",
     "console_table",
     "critic_map",

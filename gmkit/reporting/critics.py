@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gmkit.reporting.figures import figure, plain, style
-from gmkit.reporting.plots import Extent, draw_points, framed, plane_points
+from gmkit.reporting.images import side_by_side
+from gmkit.reporting.plots import (
+    Extent,
+    draw_points,
+    framed,
+    histograms,
+    plane_points,
+    scatter_panels,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Examples of a set that `compare_sets` has a use for.
+MAX_COMPARED = 2000
 REAL, FAKE = "#444444", "#d55e00"
 
 
@@ -68,6 +78,21 @@ def critic_map(
     fig.legend(loc="outside upper right", ncols=2)
     ax.set_title(plain(title or "critic, and its gradients at fakes"))
     return fig
+
+
+def compare_sets(panels: Mapping[str, Any]) -> Figure:
+    """Sets of examples next to each other: images, points of the plane, or first coordinates.
+
+    Args:
+      panels: title -> `(n, ...)`, all of examples of one shape; of images the first 64 are shown.
+    """
+    sets = {name: np.asarray(x) for name, x in panels.items()}
+    shape = next(iter(sets.values())).shape[1:]
+    if len(shape) == 3:
+        return side_by_side({name: x[:64] for name, x in sets.items()})
+    if shape == (2,):
+        return scatter_panels(sets)
+    return histograms({name: x[:, 0] for name, x in sets.items()}, xlabel="first coordinate")
 
 
 @style()

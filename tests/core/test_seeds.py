@@ -40,7 +40,9 @@ def regression():
 
     def evaluate(state, dataset, key):
         size = float(jnp.linalg.norm(state.params["net"]))
-        return Evaluation({"size": size}, {"how": "norm"}, {"rows": [{"size": size}]})
+        only = {f"only_{int(size * 1e6)}": 1.0} if dataset is None else {}
+        numbers = {"size": size, "size_std": 0.5, **only}
+        return Evaluation(numbers, {"how": "norm"}, {"rows": [{"size": size}]})
 
     return Method(
         name="regression",
@@ -82,9 +84,12 @@ def test_numbers_are_means_with_spreads_and_a_row_per_run():
     found = many.evaluate(state, None, jax.random.key(1))
     sizes = [float(jnp.linalg.norm(p)) for p in state.params["net"]]
     assert found.metrics["size"] == pytest.approx(np.mean(sizes))
-    assert found.metrics["size_std"] == pytest.approx(np.std(sizes, ddof=1))
+    assert found.metrics["size_over_seeds"] == pytest.approx(np.std(sizes, ddof=1))
     assert [row["size"] for row in found.tables["seeds"]] == pytest.approx(sizes)
     assert [row["run"] for row in found.tables["rows"]] == [0, 1, 2, 3]
+    assert found.metrics["size_std"] == 0.5, "a name that ends alike is another number"
+    assert not any(name.startswith("only") for name in found.metrics), "not in every run"
+    assert any(name.startswith("only") for name in found.tables["seeds"][0])
     assert found.provenance == {"how": "norm", "seeds": 4}
     z = jnp.zeros(3)
     np.testing.assert_array_equal(many.decode(state, z), state.params["net"][0])

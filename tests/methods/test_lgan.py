@@ -160,14 +160,24 @@ def _loop(config):
 @pytest.mark.parametrize("preset", sorted(load_config(None).PRESETS))
 def test_presets_are_sound(preset):
     config = load_config(preset)
-    if preset in ("toy", "ring", "grid"):
+    if preset in ("toy", "ring", "grid", "grid_gan", "grid_gan_gp"):
         spec = data.DataSpec(config.data.name, Domain("reals", (2,)), (-9.0, 9.0), 0, "vector")
     else:
         sizes = {"mnist": 28, "fashion_mnist": 28, "cifar10": 32, "tiny_imagenet": 32}
         side = sizes.get(preset, 8)
         domain = Domain("integers", (side, side, 3 if side == 32 else 1), 256)
         spec = data.DataSpec(config.data.name, domain, (-1.0, 1.0), 10, "image")
-    assert isinstance(room.build(config, spec), Method)
+    name = config.data.name
+    assert name in data.available() or name.endswith(".npz")
+    method = room.build(config, spec)
+    assert isinstance(method, Method)
+    batch = {
+        field: jax.ShapeDtypeStruct((config.training.batch_size, *spec.domain.shape), jnp.float32)
+        for field in ("image" if spec.kind == "image" else "x", "fake")
+    }
+    state = jax.eval_shape(method.init, jax.random.key(0), batch)
+    drawn = jax.eval_shape(lambda s, k: method.sample(s, k, 3), state, jax.random.key(0))
+    assert drawn.shape == (3, *spec.domain.shape)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +188,8 @@ def test_presets_are_sound(preset):
         ({"packing": 0}, "packing=0"),
         ({"packing": 3}, "batch_size=64"),
         ({"generator.arch": "data"}, "digits has no fakes"),
+        ({"gain_weight": 1.0}, "trainable_gain"),
+        ({"training.batch_size": 2}, "no point"),
         ({"n_critic": 0}, "n_critic=0"),
         ({"generator.prior": "cauchy"}, "cauchy"),
         ({"critic.arch": "vit"}, "vit"),

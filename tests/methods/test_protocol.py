@@ -76,9 +76,8 @@ METHODS = [
     (
         "lgan",
         {
-            "objective": "relativistic_average",
+            "objective": "relativistic",
             "packing": 2,
-            "generator_factor": 1,
             "generator.prior": "uniform",
             "lip.kind": "one",
             "lip.reduce": "topk",
@@ -86,7 +85,7 @@ METHODS = [
             "critic.spectral_norm": True,
         },
     ),
-    ("gaan", {"ema_decay": 0.9}),
+    ("gaan", {"ema_decay": 0.9, "discriminator.spectral_norm": True}),
     (
         "gaan",
         {

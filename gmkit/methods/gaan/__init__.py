@@ -25,9 +25,12 @@ Logged: `loss/autoencoder`, `reconstruction` (R), `regulariser` (W), `loss/discr
 `slope/max`, `slope/mean`, `penalty`, `norm/<step>` (gradient l2), `lr_factor`.
 
 Deviations from the official code: reconstructions are labelled real on the planar data too, as in
-the paper; the hinge is the textbook one; `lambda_w` takes the true size of the features; networks
-that ended in a sigmoid end in tanh on images (the same map, on [-1, 1]); discriminators have no
-batch normalisation; samples are drawn with the running batch statistics.
+the paper; the hinge is the textbook one; `lambda_w` takes the true size of the features; images
+are in [-1, 1] and networks that ended in a sigmoid end in tanh, so that slopes are half and
+squared pixel errors four times those of the official scale; discriminators have no batch
+normalisation by default; samples are drawn with the running batch statistics; planar data are
+reconstructed by squared error; the regulariser on data compares reconstructions, not data, with
+samples in one dimension too; faces are cropped to their centre square.
 
 Run: `python launch/main.py --config=configs/gaan.py`; results are in the README.
 """  # noqa: E501 - a table
@@ -60,6 +63,7 @@ __all__ = [
     "label_weights",
     "latent_data_distance",
     "latent_scale",
+    "learner",
 ]
 
 NETWORKS = ("encoder", "generator", "discriminator")
@@ -112,8 +116,13 @@ def build(config: Any, spec: Any) -> Method:
     """
     shape = tuple(spec.domain.shape)
     g, d, e = config.generator, config.discriminator, config.encoder
-    if g.prior not in ("normal", "uniform"):
-        raise ValueError(f"generator.prior={g.prior!r}: choose normal or uniform")
+    if g.prior not in nets.PRIORS:
+        raise ValueError(f"generator.prior={g.prior!r}: choose {', '.join(nets.PRIORS)}")
+    if config.reconstruction == "cross_entropy" and g.options.get("output") != "sigmoid":
+        raise ValueError(
+            "reconstruction='cross_entropy' is of data in [0, 1]: it needs vectors and "
+            "generator.options.output='sigmoid'"
+        )
     module = nets.generator(g.arch, shape, g.latent_dim, g.width, **g.options)
     model = GAAN(
         nets.encoder(e.arch, shape, g.latent_dim, e.width, **e.options),

@@ -51,31 +51,26 @@ class Judge:
         rec = self.reconstructed(state, held_out)
         sets = {"samples": x, "reconstructions": rec}
         found = evaluation.judge_samples(self.protocol, dataset, self.field, sets)
-        features = self.protocol.features(dataset).apply(x)
         metrics = {
             **found.metrics,
             "reconstruction_mse": float(np.mean(np.square(held_out - rec))),
-            "latent_correlation": evaluation.pair_distance_correlation(z, features),
         }
+        finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+        if finite.sum() > 1:
+            features = self.protocol.features(dataset).apply(x[finite])
+            correlation = evaluation.pair_distance_correlation(z[finite], features)
+            metrics["latent_correlation"] = correlation
         if x.shape[1:] == (1,):
             metrics |= {"mean": float(x.mean()), "std": float(x.std(ddof=1))}
         return found._replace(metrics=metrics)
 
     def figures(self, state: TrainState, dataset: Any, key: Array) -> dict[str, Any]:
         """`Method.figures`: data, reconstructions and samples; the plane of latents by class."""
-        real = dataset.examples("test", self.protocol.n_samples)[self.field]
+        real = dataset.examples("test", reporting.MAX_COMPARED)[self.field]
         z, x = self.decoded(state, key, len(real))
         rec = self.reconstructed(state, real)
-        drawn = {}
-        if real.ndim > 2:
-            panels = {"data": real[:64], "reconstructions": rec[:64], "samples": x[:64]}
-            drawn["samples"] = reporting.side_by_side(panels)
-        elif real.shape[1] == 2:
-            panels = {"data": real, "reconstructions": rec, "samples": x}
-            drawn["samples"] = reporting.scatter_panels(panels)
-        else:
-            panels = {"data": real[:, 0], "reconstructions": rec[:, 0], "samples": x[:, 0]}
-            drawn["samples"] = reporting.histograms(panels, xlabel="first coordinate")
+        panels = {"data": real, "reconstructions": rec, "samples": x}
+        drawn = {"samples": reporting.compare_sets(panels)}
         classify = self.protocol.classifier
         if z.shape[1] == 2 and classify is not None and not self.protocol.stacked:
             drawn["latents"] = self._collapse(state, dataset, key, classify(dataset))

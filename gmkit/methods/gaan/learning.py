@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,8 @@ class Settings:
       regulariser_weight: lambda_r.
       latent_scale: lambda_w; None for `sqrt(d_z / d_x)`.
       reconstructions_are: label of reconstructions in the discriminator's loss (paper: real).
-      weights: of real examples and reconstructions there, see `label_weights`.
+      weights: of real examples and reconstructions there, see `label_weights`; without the
+        latter, real examples have weight 1.
       discriminator_loss: log or hinge.
       autoencoder_trains_generator: whether the autoencoder step moves G too, or E alone.
       ema_decay: of the generator's and the encoder's averaged parameters; 0 keeps no average.
@@ -230,6 +231,7 @@ def learner(
                 grads[name],
                 txs[name],
                 ema_decay=s.ema_decay,
+                average=name == "encoder",
                 slot="generator/reconstruction" if name == "generator" else None,
                 lr_factor=factor(state),
             )
@@ -247,11 +249,22 @@ def learner(
         fake = jax.lax.stop_gradient(generate(state, model.latents(z_key, x.shape[0])))
         rec = jax.lax.stop_gradient(reconstruct(state, x))
         w_real, w_rec = label_weights(s.weights, state.step / total_steps)
+        if s.reconstructions_are == "unused":
+            w_real = jnp.float32(1.0)
         old = state.variables["discriminator"]
 
         def loss_fn(params: Any) -> tuple[Array, Any]:
-            f = lambda y: model.judge_with(params, old, y)[0]
-            real_s, rec_s, fake_s = f(x), f(rec), f(fake)
+            # One pass over all, so one power step of spectral normalisation.
+            every = jnp.concatenate([x, rec, fake])
+            scores, new = cast(
+                Any,
+                model.discriminator.apply(
+                    {"params": params, **old}, every, True, mutable=list(old)
+                ),
+            )
+            variables = {**old, **new}
+            f = lambda y: model.judge_with(params, variables, y)[0]
+            real_s, rec_s, fake_s = jnp.split(scores, 3)
             loss = w_real * batch_mean(phi(-real_s)) + batch_mean(phi(fake_s))
             if s.reconstructions_are != "unused":
                 sign = -1.0 if s.reconstructions_are == "real" else 1.0
@@ -268,12 +281,15 @@ def learner(
                 penalty, memory, slopes = lipschitz.apply(f, x, fake, slope_key, memory)
                 total += penalty
                 metrics |= {"penalty": penalty, **slopes}
-            return total, (memory, metrics)
+            return total, (variables, memory, metrics)
 
-        grads, (memory, metrics) = jax.grad(loss_fn, has_aux=True)(state.params["discriminator"])
+        grads, (variables, memory, metrics) = jax.grad(loss_fn, has_aux=True)(
+            state.params["discriminator"]
+        )
         state = update(state, "discriminator", grads, txs["discriminator"], lr_factor=factor(state))
         state = state.replace(
-            memory={**state.memory, "slopes": jax.lax.stop_gradient(memory)},
+            variables={**state.variables, "discriminator": variables},
+            memory={**state.memory, "slopes": memory},
         )
         metrics["norm/discriminator"] = optax.tree.norm(mean_over_devices(grads))
         return state, metrics

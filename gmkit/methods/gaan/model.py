@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
 
 from gmkit import nets
 from gmkit.core import TrainState, eval_params
-from gmkit.core.parallel import example_normal, example_uniform
 
 Array = jax.Array
-Prior = Literal["normal", "uniform"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,18 +22,17 @@ class GAAN:
       encoder: module `(x, train) -> (n, latent_dim)`.
       generator: `z -> x`.
       discriminator: module `(x, train) -> (n,)` with `with_features`, whose features are Phi.
-      prior: of the latents: uniform on [-1, 1]^d, or N(0, I).
+      prior: of the latents, one of `nets.PRIORS`.
     """
 
     encoder: nn.Module
     generator: nets.Decoder
     discriminator: nn.Module
-    prior: Prior = "uniform"
+    prior: str = "uniform"
 
     def latents(self, key: Array, n: int) -> Array:
         """Draws of the prior `(n, latent_dim)`."""
-        draw = example_normal if self.prior == "normal" else example_uniform
-        return draw(key, n, (self.generator.latent_dim,))
+        return nets.PRIORS[self.prior](key, n, (self.generator.latent_dim,))
 
     def encode_with(
         self, params: Any, variables: Any, x: Array, train: bool = True

@@ -25,8 +25,9 @@ Baselines are settings: WGAN-GP, LSGAN, hinge with spectral normalisation, DRAGA
 GANs, PacGAN's packing.
 
 Logged: `loss/critic`, `loss/generator`, `score/real`, `score/fake` (mean f), `slope/max` and
-`slope/mean` (|grad f| at the penalty's points), `slope/searched`, `slope/gap`, `slope/bound`,
-`penalty`, `norm/<network>` (gradient l2), `lr_factor`.
+`slope/mean` (|grad f| at the penalty's points), `slope/searched`, `slope/gap`,
+`slope/multiplier`, `slope/gains` (their product), `penalty`, `norm/<network>` (gradient l2),
+`lr_factor`.
 
 Deviations from the official code: evaluation goes by steps, not by the clock; samples are drawn
 with the generator's running batch statistics; reals and fakes go through the critic together.
@@ -39,6 +40,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import optax
 
 from gmkit import cache_dir, data, evaluation, nets, objectives
@@ -104,16 +106,30 @@ def build(config: Any, spec: Any) -> Method:
         raise ValueError(
             f"generator.arch='data': {spec.name} has no fakes; data.name may be {known}"
         )
+    if g.arch == "data" and config.packing != 1:
+        raise ValueError(
+            f"packing={config.packing}: between given points the critic sees one; set 1"
+        )
+    if config.gain_weight and (c.arch == "sngan" or not c.options.get("trainable_gain")):
+        raise ValueError(
+            f"gain_weight={config.gain_weight} needs critic.options.trainable_gain=True and a "
+            f"critic whose every layer is normalised, got critic.arch={c.arch!r}"
+        )
     packed = (*shape[:-1], config.packing * shape[-1])
     critic = nets.energy(c.arch, packed, c.width, c.spectral_norm, **c.options)
     generator = None
     if g.arch != "data":
         module = nets.generator(g.arch, shape, g.latent_dim, g.width, **g.options)
         generator = nets.network_decoder(module, g.latent_dim)
-    if g.prior not in ("normal", "uniform"):
-        raise ValueError(f"generator.prior={g.prior!r}: choose normal or uniform")
+    if g.prior not in nets.PRIORS:
+        raise ValueError(f"generator.prior={g.prior!r}: choose {', '.join(nets.PRIORS)}")
     game = objectives.game(config.objective, alpha=config.alpha, psi=config.psi)
-    lipschitz = objectives.LipschitzPenalty(**config.lip) if config.lip.weight else None
+    lipschitz = None
+    # The augmented Lagrangians have lip.rho for a weight.
+    if config.lip.weight or config.lip.kind in ("al", "ali"):
+        lipschitz = objectives.LipschitzPenalty(**config.lip)
+        # Refuses a buffer of no points.
+        lipschitz.init(jnp.zeros((config.training.batch_size // config.packing, 1)))
     settings = Settings(
         n_critic=config.n_critic,
         generator_factor=config.generator_factor,

@@ -42,15 +42,21 @@ class Judge:
     ):
         self.model, self.game, self.lipschitz = model, game, lipschitz
         self.protocol, self.field = protocol, field
-        self._sample = jax.jit(model.sample, static_argnums=2)
+        self._latents = jax.jit(model.latents, static_argnums=1)
+        self._decode = jax.jit(model.decode)
         self._scores = jax.jit(model.scores)
         self._slopes = jax.jit(jax.grad(lambda x, state: jnp.sum(model.scores(state, x))))
+
+    def drawn(self, state: TrainState, key: Array, n: int) -> np.ndarray:
+        """Samples of the generator."""
+        z = np.asarray(self._latents(key, n))
+        return evaluation.in_batches(lambda v: self._decode(state, v), z, 1000)
 
     def evaluate(self, state: TrainState, dataset: Any, key: Array) -> Evaluation:
         """`Method.evaluate`: samples against data, or the critic against theory."""
         if self.model.generator is None:
             return self.judge_critic(state, dataset)
-        x = np.asarray(self._sample(state, key, self.protocol.n_samples))
+        x = self.drawn(state, key, self.protocol.n_samples)
         return evaluation.judge_samples(self.protocol, dataset, self.field, {"samples": x})
 
     # ------------------------------------------------------------ a critic between two sets
@@ -60,10 +66,10 @@ class Judge:
 
         Metrics: `slope_max`, `slope_mean`, `slope_min`, `slope_spread` (at the fakes);
         `cos_transport_min`, `_mean` (to the optimal-transport partner), `cos_best_min` (to any
-        real point); `w1`; `critic_loss`; `k` (largest slope on segments between the sets) and
-        `value = critic_loss + lambda k^2`. Where a closed form exists: `k_theory` and
-        `value_theory` (phi(u) = u), or `k_theory`, `score_theory` (two atoms). The table "fakes"
-        has a row per fake.
+        real point); `w1`; `critic_loss`; `k` (largest slope on segments between the sets) and, if
+        that was penalised, `value = critic_loss + lambda k^2`. Where a closed form exists:
+        `k_theory` and `value_theory` (phi(u) = u), or `k_theory`, `score_theory` (two atoms). The
+        table "fakes" has a row per fake. Sets that are no atoms are judged by 256 points of each.
         """
         real, fake = self._points(dataset)
         gradients = np.asarray(self._slopes(jnp.asarray(fake), state))
@@ -87,7 +93,7 @@ class Judge:
             "k": (k := self._largest_slope(state, real, fake)),
         }
         metrics |= self._closed_forms(real, fake, transport.distance)
-        if self.lipschitz is not None:
+        if self._controls_k():
             metrics["value"] = loss + self.lipschitz.weight * k**2
         rows = [
             {
@@ -121,9 +127,19 @@ class Judge:
         )
         return float(np.linalg.norm(gradients, axis=1).max())
 
+    def _controls_k(self) -> bool:
+        """Whether the penalty is `lambda k(f)^2`."""
+        how = self.lipschitz
+        return how is not None and (how.kind, how.reduce, how.norm, how.where) == (
+            "zero",
+            "max",
+            "l2",
+            "interpolates",
+        )
+
     def _closed_forms(self, real: np.ndarray, fake: np.ndarray, w1: float) -> dict[str, float]:
         how, phi = self.lipschitz, self.game.phi
-        if how is None or phi is None or (how.kind, how.reduce) != ("zero", "max"):
+        if how is None or phi is None or not self._controls_k():
             return {}
         if phi is objectives.PHI["x"]:
             k = theory.wasserstein_slope(w1, how.weight)
@@ -141,19 +157,11 @@ class Judge:
         if self.model.generator is None:
             real, fake = self._points(dataset)
             return {"critic": self._critic(state, real, fake)}
-        real = dataset.examples("test", self.protocol.n_samples)[self.field]
-        x = np.asarray(self._sample(state, key, len(real)))
-        if real.ndim > 2:
-            panels = {"data": real[:64], "samples": x[:64]}
-            return {"samples": reporting.side_by_side(panels)}
-        drawn = {}
-        if real.shape[1] == 2:
-            drawn["samples"] = reporting.scatter_panels({"data": real, "samples": x})
-            if self.model.packing == 1:
-                drawn["critic"] = self._critic(state, real[:MAX_PAIRED], x[:MAX_PAIRED])
-        else:
-            panels = {"data": real[:, 0], "samples": x[:, 0]}
-            drawn["samples"] = reporting.histograms(panels, xlabel="first coordinate")
+        real = dataset.examples("test", reporting.MAX_COMPARED)[self.field]
+        x = self.drawn(state, key, len(real))
+        drawn = {"samples": reporting.compare_sets({"data": real, "samples": x})}
+        if real.shape[1:] == (2,) and self.model.packing == 1:
+            drawn["critic"] = self._critic(state, real[:MAX_PAIRED], x[:MAX_PAIRED])
         return drawn
 
     def _critic(self, state: TrainState, real: np.ndarray, fake: np.ndarray) -> Any:

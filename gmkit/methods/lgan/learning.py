@@ -45,6 +45,8 @@ class Settings:
         for name in ("n_critic", "generator_factor"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: take at least 1")
+        if self.gain_weight < 0:
+            raise ValueError(f"gain_weight={self.gain_weight}: must not be negative")
 
 
 def learner(
@@ -134,9 +136,9 @@ def learner(
                 total += penalty
                 metrics |= {"penalty": penalty, **slopes}
             if s.gain_weight:
-                bound = objectives.product_of_gains(nets.gains(params))
-                total += s.gain_weight * jnp.square(bound)
-                metrics["slope/bound"] = bound
+                gains = nets.gains(params)
+                total += objectives.lipschitz_bound_penalty(gains, s.gain_weight)
+                metrics["slope/gains"] = objectives.product_of_gains(gains)
             return total, (variables, memory, metrics)
 
         grads, (variables, memory, metrics) = jax.grad(loss_fn, has_aux=True)(
@@ -146,7 +148,7 @@ def learner(
         metrics["norm/critic"] = optax.tree.norm(mean_over_devices(grads))
         state = state.replace(
             variables={**state.variables, "critic": variables},
-            memory={**state.memory, "slopes": jax.lax.stop_gradient(memory)},
+            memory={**state.memory, "slopes": memory},
         )
         return state, metrics
 
@@ -155,10 +157,8 @@ def learner(
         n = real.shape[0] * s.generator_factor
         key, old = step_key(state, "generator"), state.variables["generator"]
         score = lambda x: model.scores_with(state.params["critic"], state.variables["critic"], x)
-        # Relative games compare fakes with as many real examples.
-        real_scores = (
-            score(jnp.concatenate([real] * s.generator_factor)) if game.needs_real else None
-        )
+        # Relative games compare fakes with as many real examples, the same in every view.
+        real_scores = jnp.repeat(score(real), s.generator_factor) if game.needs_real else None
 
         def loss_fn(params: Any) -> tuple[Array, Any]:
             fake, variables = model.generate(params, old, key, n)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -12,10 +12,8 @@ import jax.numpy as jnp
 
 from gmkit import nets
 from gmkit.core import TrainState, eval_params
-from gmkit.core.parallel import example_normal, example_uniform
 
 Array = jax.Array
-Prior = Literal["normal", "uniform"]
 #: Field of a batch that holds the fakes, where nothing generates them.
 FAKE = "fake"
 
@@ -29,7 +27,12 @@ def pack(x: Array, size: int) -> Array:
 
     Returns:
       `(n / size, ..., size c)`.
+
+    Raises:
+      ValueError: a size that does not divide n.
     """
+    if len(x) % size:
+        raise ValueError(f"packing={size} must divide the {len(x)} examples of a (device's) batch")
     grouped = jnp.moveaxis(x.reshape(-1, size, *x.shape[1:]), 1, -2)
     return grouped.reshape(*grouped.shape[:-2], -1)
 
@@ -41,20 +44,19 @@ class GAN:
     Attributes:
       critic: module `(x, train) -> (n,)`, high on real examples.
       generator: `z -> x`; None where every batch brings its fakes.
-      prior: of the latents: N(0, I), or uniform on [-1, 1]^d.
+      prior: of the latents, one of `nets.PRIORS`.
       packing: examples that the critic sees as one.
     """
 
     critic: nn.Module
     generator: nets.Decoder | None
-    prior: Prior = "normal"
+    prior: str = "normal"
     packing: int = 1
 
     def latents(self, key: Array, n: int) -> Array:
         """Draws of the prior `(n, latent_dim)`."""
         assert self.generator is not None
-        draw = example_normal if self.prior == "normal" else example_uniform
-        return draw(key, n, (self.generator.latent_dim,))
+        return nets.PRIORS[self.prior](key, n, (self.generator.latent_dim,))
 
     def generate(
         self, params: Any, variables: Any, key: Array, n: int, train: bool = True
