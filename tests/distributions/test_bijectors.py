@@ -106,7 +106,15 @@ def identities(bijector: D.Bijector, params, x: jax.Array, cond: jax.Array | Non
     return run(x, cond)
 
 
-@pytest.mark.parametrize(("kind", "name"), CASES, ids=["-".join(c) for c in CASES])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        pytest.param(
+            *c, id="-".join(c), marks=SLOW if c[1] in ("continuous", "multi_scale") else ()
+        )
+        for c in CASES
+    ],
+)
 def test_inverse_and_log_det_in_float64(kind: str, name: str, key: jax.Array):
     with jax.enable_x64(True):
         bijector, shape = case(kind, name)

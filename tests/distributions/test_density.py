@@ -108,7 +108,8 @@ def test_integrates_to_one_in_one_dimension(name: str, key: jax.Array):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n == "maf_mog" else ()) for n in FLOWS]
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in ("maf_mog", "ffjord") else ()) for n in FLOWS],
 )
 def test_protocol(name: str, key: jax.Array):
     """Compiled: gradients, conditions, samples with their log-densities."""

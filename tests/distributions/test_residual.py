@@ -34,6 +34,7 @@ def test_known_log_determinant():
     np.testing.assert_allclose(D.spectral_bound(A), 0.4514993, rtol=6e-3)
 
 
+@pytest.mark.slow
 def test_the_series_has_the_known_partial_sums():
     # With survival near 0 no further terms are drawn, and Rademacher probes average exactly
     # over the four sign vectors: v'A v with v = (1, 1) and (1, -1).
@@ -54,6 +55,7 @@ def test_the_roulette_is_unbiased(n_exact: int):
     assert abs(values.mean() - LOG_DET) < 3.5 * stderr
 
 
+@pytest.mark.slow
 def test_a_blocks_estimate_and_its_gradient_are_unbiased(key: jax.Array):
     layer = D.residual((16, 16), coefficient=0.8)
     x = jax.random.normal(key, (2, 2))

@@ -88,6 +88,7 @@ def test_probabilities_of_the_same_network(trained, digits, monkeypatch):
         classifier.probabilities(test["image"][0])
 
 
+@pytest.mark.slow
 def test_cache_key_follows_data_and_settings(digits, tmp_path):
     quick(digits, tmp_path)
     quick(digits, tmp_path, seed=1)

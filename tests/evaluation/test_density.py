@@ -31,6 +31,7 @@ def test_gaussian_baseline_is_the_closed_form() -> None:
     assert found.nll_stderr == pytest.approx(np.sqrt(1.5 / 5000), rel=0.1)
 
 
+@pytest.mark.slow
 def test_validation_chooses_one_component_for_gaussian_data() -> None:
     train, validation, test = gaussian(200), gaussian(1000), gaussian(1000)
     found = evaluation.mixture_baseline(train, validation, test, (1, 5, 10))

@@ -197,6 +197,7 @@ def test_a_trained_flow_can_be_the_base(table):
     np.testing.assert_allclose(method.encode(state, x), z, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_other_stages_stand_beside_in_the_table(table):
     rival = room.build(small(criterion="ml"), table.spec)
     state, _ = trained(rival, table, 2)

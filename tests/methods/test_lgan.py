@@ -80,6 +80,7 @@ def test_packing_joins_neighbours():
 # ---------------------------------------------------------------- training
 
 
+@pytest.mark.slow
 def test_two_atoms_reach_their_closed_form():
     config = load_config("toy", **{"data.name": "two_atoms", "objective": "exp"})
     config.update_from_flattened_dict({"lip.weight": 0.1, "critic.width": 64})

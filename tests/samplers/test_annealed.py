@@ -145,6 +145,7 @@ def test_raise_recovers_the_density(linear, path, key):
     assert values.mean() < truth
 
 
+@pytest.mark.slow
 def test_rows_have_their_own_keys(path, key):
     z = jax.random.normal(key, (8, K))
     betas = samplers.linear_betas(5)

@@ -76,6 +76,7 @@ def test_too_few_draws_are_named():
         split_rhat(jnp.ones((7, 2, 1)))
 
 
+@pytest.mark.slow
 def test_effective_sample_size_per_gradient(key):
     """HMC that turns a quarter of the circle draws almost independently."""
     potential = lambda z: 0.5 * jnp.sum(z**2, axis=1)

@@ -18,6 +18,7 @@ def quadratic(z):
     return 0.5 * jnp.sum(z**2, axis=1)
 
 
+@pytest.mark.slow
 def test_euler_solve_is_ula_in_distribution(key):
     """At a coarse step both share even the discretisation bias."""
     lam, n_steps = 0.5, 16
