@@ -22,11 +22,12 @@ class DataSpec:
       value_range: least and greatest decoded value: what integers 0 and `nvals - 1` decode to
         (neighbouring integers are `(high - low) / (nvals - 1)` apart); infinite for reals.
       n_classes: number of labels, 0 where there are none.
-      kind: "image" (batches carry "image") or "vector" (batches carry "x").
+      kind: "image" (batches carry "image"), "vector" (batches carry "x") or "problem" (every
+        row is an optimisation problem of its own, in arrays under their own names).
     """
 
     name: str
     domain: Domain
     value_range: tuple[float, float]
     n_classes: int
-    kind: Literal["image", "vector"]
+    kind: Literal["image", "vector", "problem"]

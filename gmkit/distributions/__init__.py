@@ -11,6 +11,17 @@ latents**; they compose by `chain`, `scanned` (equal layers, compiled once), `in
 an elementwise function (which map). Conditions are rows `cond (n, c)`, optional everywhere.
 """
 
+from gmkit.distributions import robust, student_t
+from gmkit.distributions.adaptive import (
+    RESIDUALS,
+    Adaptive,
+    adaptive,
+    adaptive_student_t,
+    affine_sigmoid,
+    affine_softplus,
+    inverse_affine_sigmoid,
+    inverse_affine_softplus,
+)
 from gmkit.distributions.autoregressive import autoregressive, made, made_masks, made_mixture
 from gmkit.distributions.bijector import Bijector, chain, closed_form, invert, scanned
 from gmkit.distributions.catalogue import FLOWS, has_normal_latents, named
@@ -74,6 +85,8 @@ from gmkit.distributions.spline import Knots, rational_quadratic, spline_knots
 
 __all__ = [
     "FLOWS",
+    "RESIDUALS",
+    "Adaptive",
     "Bijector",
     "Conditioner",
     "Density",
@@ -83,8 +96,12 @@ __all__ = [
     "Solution",
     "Solver",
     "actnorm",
+    "adaptive",
+    "adaptive_student_t",
     "additive",
     "affine",
+    "affine_sigmoid",
+    "affine_softplus",
     "alternating_coupling",
     "autoregressive",
     "batch_norm",
@@ -110,6 +127,8 @@ __all__ = [
     "has_normal_latents",
     "iaf",
     "integrate",
+    "inverse_affine_sigmoid",
+    "inverse_affine_softplus",
     "invert",
     "invertible_1x1",
     "location_scale",
@@ -136,6 +155,7 @@ __all__ = [
     "residual_flow",
     "residual_mlp",
     "reverse",
+    "robust",
     "scanned",
     "separate",
     "shift_and_scale",
@@ -145,4 +165,5 @@ __all__ = [
     "squeeze",
     "standard_logistic",
     "standard_normal",
+    "student_t",
 ]

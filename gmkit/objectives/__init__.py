@@ -38,6 +38,12 @@ from gmkit.objectives.lipschitz import (
     product_of_gains,
     squared_gradient_norms,
 )
+from gmkit.objectives.robust import (
+    general_loss,
+    general_loss_curvature,
+    general_loss_derivative,
+    general_loss_weight,
+)
 
 __all__ = [
     "PHI",
@@ -53,6 +59,10 @@ __all__ = [
     "donsker_varadhan_loss",
     "energy_floor",
     "game",
+    "general_loss",
+    "general_loss_curvature",
+    "general_loss_derivative",
+    "general_loss_weight",
     "generalized_log_likelihood",
     "gradient_penalty",
     "importance_weights",
