@@ -5,9 +5,9 @@ function `fn()` that does `work` units and returns the arrays it computed. Compi
 apart; after one call to warm up, `--repeats` calls are timed, each until its results are there.
 Printed are the median rate and the distance between its quartiles.
 
-`--filter=pair` measures gmkit's flows (`launch.pairs`) and GAN steps (`launch.gan_pairs`) beside
-those of PyTorch libraries instead, `--filter=pair/maf/d2` some of them; they need the extra
-`bench`, those of GANs also `pip install --no-deps torch-mimicry`, and take minutes.
+`--filter=pair` measures gmkit's flows (`launch.pairs`), GAN steps (`launch.gan_pairs`) and robust
+loss (`launch.robust_pairs`) beside PyTorch instead, `--filter=pair/maf/d2` some of them; they need
+the extra `bench`, those of GANs also `pip install --no-deps torch-mimicry`, and take minutes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from absl import flags as absl_flags
 from gmkit import reporting, samplers
 from gmkit.core import parallel
 from gmkit.training import feed
-from launch import flags, gan_pairs, pairs, run
+from launch import flags, gan_pairs, pairs, robust_pairs, run
 from launch.pairs import compiled
 
 #: Heads of the tables' columns, and the keys of a row that they show.
@@ -52,9 +52,9 @@ PAIR_COLUMNS = {
     "size": "size",
 }
 #: Where a pair is built.
-PAIRS: dict[str, Any] = dict.fromkeys(pairs.NAMES, pairs) | dict.fromkeys(
-    gan_pairs.NAMES, gan_pairs
-)
+PAIRS: dict[str, Any] = {
+    name: room for room in (pairs, gan_pairs, robust_pairs) for name in room.NAMES
+}
 CALLS, CHAINS, CHAIN_STEPS, STEP_SIZE = 20, 64, 100, 0.01
 
 #: Runs chains `(n, d)` on a potential for `CHAIN_STEPS` steps.

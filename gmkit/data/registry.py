@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from gmkit.data import tables, tfds
+from gmkit.data import neighbour_graph, stereo, tables, tfds
 from gmkit.data.cases import CASES, case
+from gmkit.data.clouds import load_registration
 from gmkit.data.dataset import Dataset
 from gmkit.data.files import npz
 from gmkit.data.images import digits
+from gmkit.data.outliers import load_regression_outliers
 from gmkit.data.spec import DataError
 from gmkit.data.stacked import PREFIX, stacked
 from gmkit.data.toys import SAMPLERS, toy
@@ -21,10 +23,24 @@ TOY_OPTIONS = ("n_train", "n_test", "seed")
 #: Of the one pair of distributions whose number of atoms is free.
 ATOMS_OPTIONS = (*TOY_OPTIONS, "atoms")
 TABLE_OPTIONS = ("path", "seed", "whiten_on")
+#: Of the graph of "clustering/<name>"; further options go to the named data set.
+GRAPH_OPTIONS = ("n_points", "k", "metric")
+#: Single problems: loader and options.
+PROBLEMS: dict[str, tuple[Callable[..., Dataset], tuple[str, ...]]] = {
+    "regression_outliers": (load_regression_outliers, ("n", "seed", "std", "outliers")),
+    "registration": (
+        load_registration,
+        ("path", "n_problems", "n", "outliers", "noise", "angle", "outlier_size", "seed"),
+    ),
+    "stereo/motorcycle": (stereo.motorcycle, ("scale",)),
+    "stereo/synthetic": (stereo.synthetic, ("seed", "n_train")),
+}
 #: Where to look for tensorflow-datasets; no other source looks, so none objects.
 TFDS_OPTIONS = ("data_dir", "download")
 
 _LEAST = {"image_size": 1, "n_train": 1, "n_test": 1, "seed": 0, "atoms": 0}
+_LEAST |= {"n": 1, "n_problems": 1, "n_points": 1, "k": 1}
+_REALS = ("std", "outliers", "noise", "angle", "outlier_size", "scale")
 
 
 def available() -> dict[str, str]:
@@ -37,6 +53,10 @@ def available() -> dict[str, str]:
         **{name: f"{text} (2-D pair)" for name, text in CASES.items()},
         "stacked/<name>": "three random images of a 1-channel set as channels, n^3 classes",
         "<file>.npz": "your own images or vectors: x_train, optionally y_train, x_test, y_test",
+        "clustering/<name>": "a labelled set as one graph of neighbours, for clustering",
+        "regression_outliers": "a line with gross outliers, 50 points",
+        "registration": "32 pairs of matched clouds, most matches wrong, or your own (data.path)",
+        **stereo.STEREO,
         **tables.NAMES,
         **prepared,
     }
@@ -49,6 +69,13 @@ def _check(option: str, value: Any) -> None:
             raise DataError(
                 f"data.{option}={value!r}: must be an integer, at least {_LEAST[option]}"
             )
+    elif option in _REALS:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise DataError(f"data.{option}={value!r}: must be a number")
+    elif option == "metric":
+        if value not in neighbour_graph.METRICS:
+            choices = " or ".join(neighbour_graph.METRICS)
+            raise DataError(f"data.metric={value!r}: choose {choices}")
     elif option in ("data_dir", "path"):
         if not isinstance(value, str | os.PathLike) or not os.fspath(value):
             kind = "folder" if option == "data_dir" else "file"
@@ -62,7 +89,8 @@ def _check(option: str, value: Any) -> None:
 
 def _checked(name: str, allowed: tuple[str, ...], options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that are set, once every one is known to make sense for `name`."""
-    every = (*IMAGE_OPTIONS, *ATOMS_OPTIONS, *TABLE_OPTIONS, *TFDS_OPTIONS)
+    single = (option for _, options in PROBLEMS.values() for option in options)
+    every = (*IMAGE_OPTIONS, *ATOMS_OPTIONS, *TABLE_OPTIONS, *GRAPH_OPTIONS, *single, *TFDS_OPTIONS)
     known = tuple(dict.fromkeys(every))
     for option, value in options.items():
         if option not in known:
@@ -108,13 +136,14 @@ def load(name: str, **options: Any) -> Dataset:
 
     Args:
       name: one of `available()`, the path of an `.npz` file, the name of any image set that
-        tensorflow-datasets prepared as array_record files, or "stacked/" before one of these
-        where it is a set of labelled 1-channel images.
+        tensorflow-datasets prepared as array_record files; "stacked/" before one of these where
+        it is a set of labelled 1-channel images, "clustering/" where it has labels.
       **options: for images `image_size` (crop to the centred square and resize; None: as they
         are), `pad` (surround smaller images by zeros instead) and `flip` (mirror at random
         while training); for toys and pairs `n_train`, `n_test`, `seed`, for case4 also `atoms`;
         for tables (`tables.RECIPES`, such as "redwine", or "table" for one of your own) `path`,
-        `seed` (default 1) and `whiten_on` ("all" or "train"); for tensorflow-datasets
+        `seed` (default 1) and `whiten_on` ("all" or "train"); for problems those of their
+        functions (`PROBLEMS`, `neighbour_graph.clustering`); for tensorflow-datasets
         `data_dir` (default: TFDS_DATA_DIR, then `~/tensorflow_datasets`) and `download`
         (default False). None is
         the same as leaving an option out.
@@ -127,6 +156,13 @@ def load(name: str, **options: Any) -> Dataset:
         raise DataError(f"data.name={name!r}: must be the name of a data set or an .npz path")
     if name.startswith(PREFIX):
         return stacked(load(name.removeprefix(PREFIX), **options))
+    if name.startswith(neighbour_graph.PREFIX):
+        own = {k: options.pop(k) for k in GRAPH_OPTIONS if k in options}
+        source = load(name.removeprefix(neighbour_graph.PREFIX), **options)
+        return neighbour_graph.clustering(source, **_checked(name, GRAPH_OPTIONS, own))
+    if name in PROBLEMS:
+        loader, allowed = PROBLEMS[name]
+        return loader(**_checked(name, allowed, options))
     if name in CASES:
         allowed = ATOMS_OPTIONS if name == "case4" else TOY_OPTIONS
         return case(name, **_checked(name, allowed, options))

@@ -96,7 +96,14 @@ METHODS = [
             "regulariser": "sample",
         },
     ),
+    ("robust_regression", {}),
+    ("robust_stereo", {"data.n_train": 8}),
+    ("gfgr", {}),
+    # A smaller scale: what the device count changes in the last digit must stay there.
+    ("gfgr", {"annealing": "shape", "schedules.shape.scale": 0.3}),
 ]
+#: Whose samples are solutions, which a key only picks from.
+SOLVERS = ("gfgr", "grcc")
 BATCH = 8
 SLOW = pytest.mark.slow
 leaves_with_path = jax.tree_util.tree_leaves_with_path
@@ -115,7 +122,7 @@ def made(index):
     """The method, its data set and one batch of a step."""
     name, changes = METHODS[index]
     config = load_config(name, "smoke")
-    for player in config.optim.values():
+    for player in config.get("optim", {}).values():
         player.update({"name": "sgd", "grad_transform": "none", "learning_rate": 1e-2})
     config.update_from_flattened_dict(changes)
     options = config.data.to_dict()
@@ -244,7 +251,8 @@ def test_samples_lie_in_the_domain(case):
     low, high = dataset.spec.value_range
     assert x.min() >= low and x.max() <= high
     assert np.array_equal(x, draw(state, jax.random.key(0), 6))
-    assert not np.array_equal(x, draw(state, jax.random.key(1), 6))
+    if method.name not in SOLVERS:
+        assert not np.array_equal(x, draw(state, jax.random.key(1), 6))
     if method.energy is not None:
         assert method.energy(state, x).shape == (6,)
 
