@@ -396,14 +396,18 @@ def _tail_quantile(above: Array, cells: _Cells) -> Array:
     i = jax.lax.fori_loop(0, rounds, halve, (first, first + _CELLS - 1))[0]
     low, high = width * i.astype(width.dtype), width * (i + 1).astype(width.dtype)
     beyond = flat.tails[rows, i + 1]
+    tiny = float(jnp.finfo(mass.dtype).tiny)
+    log_mass = jnp.log(mass)
+    top, bottom = jnp.log(flat.tails[rows, i]), jnp.log(jnp.maximum(beyond, tiny))
 
     def newton(_: int, u: Array) -> Array:
-        """On the logarithm, which is concave: from the right it never overshoots."""
-        tail = jnp.maximum(beyond + _mass(u, high, alpha) / half, 1e-37)
-        step = tail * (jnp.log(tail) - jnp.log(mass)) * half / _density(u, alpha)
+        """On the logarithm, which is nearly linear over a cell, and concave."""
+        tail = jnp.maximum(beyond + _mass(u, high, alpha) / half, tiny)
+        step = tail * (jnp.log(tail) - log_mass) * half / _density(u, alpha)
         return jnp.clip(u + step, low, high)
 
-    u = jax.lax.fori_loop(0, 8, newton, high)
+    u = low + (high - low) * jnp.clip((top - log_mass) / (top - bottom), 0.0, 1.0)
+    u = jax.lax.fori_loop(0, 3, newton, u)
     root = jnp.sqrt(jnp.maximum(jnp.abs(alpha - 2.0), _LEAST_B))
     x = jax.lax.stop_gradient(root * jnp.sinh(u))
     # A last step, in x, whose gradient is that of the implicit function.
