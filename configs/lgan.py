@@ -194,6 +194,8 @@ def _ring(config: ConfigDict) -> None:
 def _grid(config: ConfigDict) -> None:
     _plane(config)
     config.data.name = "25gaussians"
+    config.training.steps = 30_000
+    config.generator.ema_decay = 0.999
 
 
 def _grid_gan(config: ConfigDict) -> None:

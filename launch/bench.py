@@ -6,8 +6,9 @@ apart; after one call to warm up, `--repeats` calls are timed, each until its re
 Printed are the median rate and the distance between its quartiles.
 
 `--filter=pair` measures gmkit's flows (`launch.pairs`), GAN steps (`launch.gan_pairs`) and robust
-loss (`launch.robust_pairs`) beside PyTorch instead, `--filter=pair/maf/d2` some of them; they need
-the extra `bench`, those of GANs also `pip install --no-deps torch-mimicry`, and take minutes.
+loss (`launch.robust_pairs`) beside PyTorch instead, and its clustering (`launch.rcc_peer`) beside
+SciPy; `--filter=pair/maf/d2` some of them. Those of PyTorch need the extra `bench`, of GANs also
+`pip install --no-deps torch-mimicry`; they take minutes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from absl import flags as absl_flags
 from gmkit import reporting, samplers
 from gmkit.core import parallel
 from gmkit.training import feed
-from launch import flags, gan_pairs, pairs, robust_pairs, run
+from launch import flags, gan_pairs, pairs, rcc_peer, robust_pairs, run
 from launch.pairs import compiled
 
 #: Heads of the tables' columns, and the keys of a row that they show.
@@ -53,7 +54,7 @@ PAIR_COLUMNS = {
 }
 #: Where a pair is built.
 PAIRS: dict[str, Any] = {
-    name: room for room in (pairs, gan_pairs, robust_pairs) for name in room.NAMES
+    name: room for room in (pairs, gan_pairs, robust_pairs, rcc_peer) for name in room.NAMES
 }
 CALLS, CHAINS, CHAIN_STEPS, STEP_SIZE = 20, 64, 100, 0.01
 

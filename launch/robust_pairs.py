@@ -35,7 +35,8 @@ def grid() -> tuple[np.ndarray, np.ndarray]:
     """Residuals and shapes over which errors are taken, float32."""
     x = np.geomspace(1e-4, 1e3, 57, dtype=np.float32)
     alpha = np.array([0.001, 0.1, 0.5, 1.0, 1.5, 1.9, 1.999], np.float32)
-    return tuple(np.ascontiguousarray(v) for v in np.broadcast_arrays(x[None], alpha[:, None]))
+    x, alpha = np.broadcast_arrays(x[None], alpha[:, None])
+    return np.ascontiguousarray(x), np.ascontiguousarray(alpha)
 
 
 def worst_error(loss: np.ndarray) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import jax
 import jax.numpy as jnp
 import optax
 
-ScheduleName = Literal["constant", "cosine", "linear", "exponential_steps"]
+ScheduleName = Literal["constant", "cosine", "late_cosine", "linear", "exponential_steps"]
 GradTransform = Literal["none", "clip", "robust"]
 
 
@@ -143,8 +143,9 @@ def learning_rate_schedule(
     """A learning rate as a function of the number of steps.
 
     Args:
-      name: "constant"; "cosine" or "linear", both to 0 at `total_steps`; "exponential_steps",
-        multiplied by `factor` at every one of `decay_boundaries(total_steps, every, but)`.
+      name: "constant"; "cosine" or "linear", both to 0 at `total_steps`; "late_cosine", constant
+        but for a cosine to 0 over the last fifth; "exponential_steps", multiplied by `factor` at
+        every one of `decay_boundaries(total_steps, every, but)`.
       value: rate at the start.
       total_steps: horizon, needed by all but "constant".
       factor: see "exponential_steps".
@@ -156,12 +157,16 @@ def learning_rate_schedule(
     """
     if name == "constant":
         return optax.constant_schedule(value)
-    if name not in ("cosine", "linear", "exponential_steps"):
-        raise ValueError(f"schedule={name!r}: choose constant, cosine, linear or exponential_steps")
+    if name not in get_args(ScheduleName):
+        raise ValueError(f"schedule={name!r}: choose {', '.join(get_args(ScheduleName))}")
     if not total_steps or total_steps < 1:
         raise ValueError(f"schedule={name!r} needs total_steps >= 1, got {total_steps}")
     if name == "cosine":
         return optax.cosine_decay_schedule(value, total_steps)
+    if name == "late_cosine":
+        start = total_steps * 4 // 5
+        tail = optax.cosine_decay_schedule(value, total_steps - start)
+        return optax.join_schedules([optax.constant_schedule(value), tail], [start])
     if name == "linear":
         return optax.linear_schedule(value, 0.0, total_steps)
     boundaries = decay_boundaries(total_steps, every, but)

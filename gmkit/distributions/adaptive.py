@@ -1,6 +1,6 @@
 """Densities of residuals whose shape and scale are learned along with what made the residuals.
 
-J. T. Barron, CVPR 2019 (arXiv:1701.03077), section 3: minimising the negative log-density (never
+J. T. Barron, CVPR 2019 (arXiv:1701.03077), section 2: minimising the negative log-density (never
 the loss alone, which would be degenerate) over alpha and c makes the data choose how robust to be.
 """
 
@@ -109,7 +109,9 @@ def adaptive(
         return robust.log_prob(x, **parameters(params))
 
     def sample(params: Params, key: Array, n: int) -> Array:
-        return jax.vmap(lambda k: robust.sample(k, **parameters(params)))(example_keys(key, n))
+        values = parameters(params)
+        draw = lambda k: robust.sample(k, values["alpha"], values["scale"])
+        return jax.vmap(draw)(example_keys(key, n))
 
     return Adaptive(init, log_prob, parameters, sample)
 
@@ -149,7 +151,9 @@ def adaptive_student_t(
         return student_t.log_prob(x, **parameters(params))
 
     def sample(params: Params, key: Array, n: int) -> Array:
-        return jax.vmap(lambda k: student_t.sample(k, **parameters(params)))(example_keys(key, n))
+        values = parameters(params)
+        draw = lambda k: student_t.sample(k, values["df"], values["scale"])
+        return jax.vmap(draw)(example_keys(key, n))
 
     return Adaptive(init, log_prob, parameters, sample)
 

@@ -3,9 +3,9 @@
     p(x | alpha, c) = exp(-f(x, alpha, c)) / (c Z(alpha)),   Z(alpha) = int exp(-f(x, alpha, 1)) dx,
 
 for alpha in [0, inf]: Cauchy of scale sqrt(2) c at 0, Normal of standard deviation c at 2
-(J. T. Barron, CVPR 2019, arXiv:1701.03077, eq. 9-11). With `x = sqrt(b) sinh u`, `b = |alpha - 2|`,
-the loss is `(b / alpha) (cosh(u)^alpha - 1)` and integrands fall off at least exponentially in u,
-so that sums over equally spaced u converge geometrically.
+(J. T. Barron, CVPR 2019, arXiv:1701.03077, section 2). With `x = sqrt(b) sinh u` and
+`b = |alpha - 2|` the loss is `(b / alpha) (cosh(u)^alpha - 1)` and integrands fall off at least
+exponentially in u, so that sums over equally spaced u converge geometrically.
 """
 
 from __future__ import annotations
@@ -94,9 +94,10 @@ def _table() -> _Table:
     values, slopes = _quadrature(alpha)
     rate = 1.0 / np.hypot(alpha, _AT_ZERO) + 1.0 / np.hypot(alpha - 2.0, _AT_TWO)
     spacing = top / (_KNOTS - 1)
-    with np.errstate(divide="ignore"):
-        above = lambda v: _quadrature(8.0 / (v + 1.0))[0]
-    polynomial = np.polynomial.chebyshev.chebinterpolate(above, _DEGREE)
+    nodes = np.polynomial.chebyshev.chebpts1(_DEGREE + 1)
+    polynomial = np.polynomial.chebyshev.chebfit(
+        nodes, _quadrature(8.0 / (nodes + 1.0))[0], _DEGREE
+    )
     return _Table(values, slopes / rate * spacing, spacing, polynomial)
 
 
@@ -273,14 +274,15 @@ def sample(key: Array, alpha: Any, scale: Any = 1.0, shape: tuple[int, ...] | No
       shape: of the result, to which alpha and scale broadcast; None for their own.
     """
     alpha, scale = _promoted(alpha, scale)
-    shape = alpha.shape if shape is None else shape
+    own = np.broadcast_shapes(alpha.shape, scale.shape)
+    whole = own if shape is None else shape
     tiny = float(jnp.finfo(alpha.dtype).tiny)
     # Sign and size apart: uniforms near 0 are finer than those near 1, and so are the tails.
     p_key, sign_key = jax.random.split(key)
-    above = 0.5 * jax.random.uniform(p_key, shape, alpha.dtype, minval=tiny)
+    above = 0.5 * jax.random.uniform(p_key, whole, alpha.dtype, minval=tiny)
     size = _tail_quantile(above, _cells(alpha))
-    sign = jax.random.rademacher(sign_key, shape, alpha.dtype)
-    return sign * jnp.broadcast_to(scale, shape) * size
+    sign = jax.random.rademacher(sign_key, whole, alpha.dtype)
+    return sign * jnp.broadcast_to(scale, whole) * size
 
 
 @functools.partial(jax.jit, static_argnames="shape")
@@ -293,18 +295,19 @@ def rejection_sample(
     average; arguments as of `sample`. Not differentiable in alpha.
     """
     alpha, scale = _promoted(alpha, scale)
-    shape = alpha.shape if shape is None else shape
-    alpha, scale = jnp.broadcast_to(alpha, shape), jnp.broadcast_to(scale, shape)
+    own = np.broadcast_shapes(alpha.shape, scale.shape)
+    whole = own if shape is None else shape
+    alpha, scale = jnp.broadcast_to(alpha, whole), jnp.broadcast_to(scale, whole)
 
     def again(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         i, x, accepted = carry
         x_key, u_key = jax.random.split(jax.random.fold_in(key, i))
-        proposal = math.sqrt(2.0) * jax.random.cauchy(x_key, shape, alpha.dtype)
+        proposal = math.sqrt(2.0) * jax.random.cauchy(x_key, whole, alpha.dtype)
         log_ratio = general_loss(proposal, 0.0) - general_loss(proposal, alpha)
-        good = jnp.log(jax.random.uniform(u_key, shape, alpha.dtype)) < log_ratio
+        good = jnp.log(jax.random.uniform(u_key, whole, alpha.dtype)) < log_ratio
         return i + 1, jnp.where(accepted, x, proposal), accepted | good
 
-    start = (jnp.int32(0), jnp.zeros(shape, alpha.dtype), jnp.zeros(shape, bool))
+    start = (jnp.int32(0), jnp.zeros(whole, alpha.dtype), jnp.zeros(whole, bool))
     going_on = lambda carry: (carry[0] < 200) & ~carry[2].all()
     return scale * jax.lax.while_loop(going_on, again, start)[1]
 

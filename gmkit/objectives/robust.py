@@ -1,7 +1,7 @@
 """The general robust loss, from Welsch (alpha = -inf) over Cauchy (0) to least squares (2) and on.
 
-J. T. Barron, "A General and Adaptive Robust Loss Function", CVPR 2019 (arXiv:1701.03077), eq. 1
-and 8: with `z = x / c` and `b = |alpha - 2|`,
+J. T. Barron, "A General and Adaptive Robust Loss Function", CVPR 2019 (arXiv:1701.03077), eq. 1:
+with `z = x / c` and `b = |alpha - 2|`,
 
     f(x, alpha, c) = (b / alpha) ((z^2 / b + 1)^(alpha / 2) - 1),
 

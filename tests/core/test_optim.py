@@ -78,6 +78,9 @@ def test_annealed_schedules_end_at_zero():
     for name in ("cosine", "linear"):
         rate = optim.learning_rate_schedule(name, 2.0, 10)
         np.testing.assert_allclose([rate(0), rate(5), rate(10)], [2.0, 1.0, 0.0], atol=1e-6)
+    late = optim.learning_rate_schedule("late_cosine", 2.0, 10)
+    found = [late(t) for t in (0, 7, 8, 9, 10)]
+    np.testing.assert_allclose(found, [2.0, 2.0, 2.0, 1.0, 0.0], atol=1e-6)
 
 
 def test_constant_schedule():
