@@ -2,7 +2,7 @@
 
     python launch/main.py --config=configs/gfgr.py                  # FGR: scale annealed, alpha -2
     python launch/main.py --config=configs/gfgr.py:shape            # shape annealed
-    python launch/main.py --config=configs/gfgr.py:none             # least squares
+    python launch/main.py --config=configs/gfgr.py:least_squares    # not annealed
     python launch/main.py --config=configs/gfgr.py --config.schedules.scale.alpha=-8
     python launch/main.py --config=configs/gfgr.py:own --config.data.path=<clouds.npz>
 
@@ -18,7 +18,7 @@ PRESETS = {
     "default": "32 pairs of 500 matches, 60 % wrong, scale annealed: half a minute on a CPU",
     "smoke": "a few iterations on small clouds, to see that everything runs",
     "shape": "shape annealed",
-    "none": "not annealed: least squares",
+    "least_squares": "not annealed",
     "own": "your clouds; set data.path, and training.batch_size to the number of matches",
 }
 
@@ -34,8 +34,10 @@ def get_config(preset: str = "default") -> ConfigDict:
     config = _pairs()
     if preset == "smoke":
         _smoke(config)
-    elif preset in ("shape", "none"):
-        config.annealing = preset
+    elif preset == "shape":
+        config.annealing = "shape"
+    elif preset == "least_squares":
+        config.annealing = "none"
     elif preset == "own":
         config.data.update({name: None for name in config.data if name != "name"})
     return config
@@ -61,7 +63,8 @@ def _pairs() -> ConfigDict:
             "log_every": 1,
             "checkpoint_every_seconds": 60.0,
             "strategy": "jit",
-            "devices": config_dict.placeholder(int),
+            # One problem is not divided among devices.
+            "devices": 1,
             "fsdp": False,
             "steps_per_call": 0,
         }

@@ -54,7 +54,8 @@ def _line() -> ConfigDict:
             "log_every": 100,
             "checkpoint_every_seconds": 60.0,
             "strategy": "jit",
-            "devices": config_dict.placeholder(int),
+            # One problem is not divided among devices.
+            "devices": 1,
             "fsdp": False,
             "steps_per_call": 0,
         }
