@@ -34,6 +34,7 @@ from gmkit.nets.projected import (
     LGANGenerator,
 )
 from gmkit.nets.resnet import EnergyBlock, ResNetEnergy, ResNetGenerator
+from gmkit.nets.robust_vae import RobustVAEDecoder, RobustVAEEncoder, vae_stages
 from gmkit.nets.small import SmallEnergy, SmallGenerator
 from gmkit.nets.sngan import DCGANEnergy, DCGANGenerator, SNGANEnergy, SNGANGenerator
 from gmkit.nets.stacked import StackedEncoder, StackedEnergy, StackedGenerator
@@ -67,6 +68,8 @@ __all__ = [
     "MLPGenerator",
     "ResNetEnergy",
     "ResNetGenerator",
+    "RobustVAEDecoder",
+    "RobustVAEEncoder",
     "SNConv",
     "SNDense",
     "SNGANEnergy",
@@ -87,5 +90,6 @@ __all__ = [
     "network_decoder",
     "spectral_warmup",
     "upsample",
+    "vae_stages",
     "xavier_uniform",
 ]

@@ -4,6 +4,7 @@ Nothing here computes a metric, trains or touches matplotlib's global state: fig
 `matplotlib.figure.Figure` objects on an Agg canvas, and matplotlib is imported at first use.
 """
 
+from gmkit.reporting.coefficients import coefficient_maps
 from gmkit.reporting.console import console_metrics, console_table
 from gmkit.reporting.critics import MAX_COMPARED, compare_sets, critic_map, labelled_planes
 from gmkit.reporting.curves import read_metrics, training_curves
@@ -25,6 +26,7 @@ from gmkit.reporting.tables import format_table, format_value, write_table
 
 __all__ = [
     "MAX_COMPARED",
+    "coefficient_maps",
     "colours",
     "compare_sets",
     "console_metrics",
