@@ -31,7 +31,7 @@ class Protocol:
     """How a trained model is judged.
 
     Attributes:
-      n_rows: rows of the training and of the test split behind likelihoods, at most.
+      n_rows: test rows behind likelihoods, at most, and as many of the training split.
       n_samples: images in a picture.
       n_importance: draws of the latents per image.
     """
@@ -69,14 +69,15 @@ class Judge:
     # ---------------------------------------------------------------- numbers
 
     def evaluate(self, state: TrainState, dataset: Any, key: Array) -> Evaluation:
-        """`Method.evaluate`: bounds on both splits, learned shapes by band.
+        """`Method.evaluate`: bounds on test and on training images, learned shapes by band.
 
         Of test images `elbo`, `rate`, `distortion` and `importance` (nats of a density over the
         unit cube) and their bits per dimension; `elbo_train`; `effective_draws` of the
         `n_importance`, on average; and, where learned, the mean "alpha" or "df", all and by band.
         The noise is the same every time, so that models can be compared closely.
         """
-        rows = [self._row(state.params, dataset, i, s) for i, s in enumerate(("test", "train"))]
+        n = min(self.protocol.n_rows, len(dataset.test))
+        rows = [self._row(state.params, dataset, s, n, i) for i, s in enumerate(("test", "train"))]
         names = ("elbo", "elbo_stderr", "rate", "distortion", "importance", "effective_draws")
         test, train = rows
         bits = ("bits_per_dim", "bits_per_dim_importance")
@@ -85,7 +86,7 @@ class Judge:
         shapes = {name: np.asarray(v) for name, v in self.vae.shapes(state.params).items()}
         for name in self._learned(state):
             metrics[name] = float(shapes[name].mean())
-            for band, where in self.bands.items():
+            for band, where in self.bands.items() if len(self.bands) > 1 else ():
                 metrics[f"{name}/{band}"] = float(shapes[name][where].mean())
         about = {**dataclasses.asdict(self.protocol), "dequantised": "uniform"}
         tables = {"likelihood": rows, "bands": self._band_rows(shapes)}
@@ -101,9 +102,9 @@ class Judge:
         means = (jnp.mean(terms.rate, axis=0), jnp.mean(terms.distortion, axis=0))
         return jnp.stack([*means, importance, effective], axis=1)
 
-    def _row(self, params: Any, dataset: Any, seed: int, split: str) -> dict[str, Any]:
+    def _row(self, params: Any, dataset: Any, split: str, n: int, seed: int) -> dict[str, Any]:
         """One line of the table of likelihoods."""
-        x = dataset.examples(split, self.protocol.n_rows)["image"]
+        x = dataset.examples(split, n)["image"]
         key = jax.random.key(seed)
         values = evaluation.in_batches(
             lambda i: self._bounds(params, jax.random.fold_in(key, i[0]), x[i]),
