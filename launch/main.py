@@ -20,9 +20,9 @@ from launch import flags
 def print_listing() -> None:
     """The configs that come with gmkit, with their presets."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("config", "what", "presets", box=None)
+    table = Table(Column("config", no_wrap=True), "what", "presets", box=None)
     for name, line, presets in flags.listing():
         table.add_row(name, line, ", ".join(presets))
     Console().print(table)

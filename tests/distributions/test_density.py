@@ -25,6 +25,9 @@ FLOWS = {
     "ffjord": lambda d: D.ffjord(d, (16,)),
 }
 
+#: Whose compilation takes long.
+COSTLY = ("maf_mog", "ffjord", "nice", "iaf", "nsf_autoregressive")
+
 
 def spread(density: D.Density, key: jax.Array, d: int, scale: float = 0.15, cond=None):
     """Parameters of a flow of standardised data, away from their initial values."""
@@ -109,7 +112,7 @@ def test_integrates_to_one_in_one_dimension(name: str, key: jax.Array):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow if n in ("maf_mog", "ffjord") else ()) for n in FLOWS],
+    [pytest.param(n, marks=pytest.mark.slow if n in COSTLY else ()) for n in FLOWS],
 )
 def test_protocol(name: str, key: jax.Array):
     """Compiled: gradients, conditions, samples with their log-densities."""
@@ -176,6 +179,7 @@ def test_samples_follow_the_density(name: str, key: jax.Array):
     assert stats.chi2.sf(statistic, len(observed) - 1) > 1e-3
 
 
+@pytest.mark.slow
 def test_samples_do_not_depend_on_the_number_of_devices(key: jax.Array):
     for density in (D.made_mixture(2, 2, (4,)), D.gaussian_mixture(2, 3), D.real_nvp(2, 1, (4,))):
 

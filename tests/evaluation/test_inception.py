@@ -42,6 +42,7 @@ def test_shapes_are_those_of_the_published_network():
     assert sum(np.prod(s) for s in shapes.values()) - n_statistics == 21_785_568
 
 
+@pytest.mark.slow
 def test_features_match_the_reference_implementation(tmp_path):
     path = tmp_path / "inception.npz"
     np.savez(path, **random_weights(), **{"fc.weight": np.zeros((1008, 2048), np.float32)})

@@ -220,6 +220,7 @@ def test_pixels_may_be_shifted_instead():
 # ---------------------------------------------------------------- selection, pictures, mistakes
 
 
+@pytest.mark.slow
 def test_validation_rows_select(table):
     """A rate that diverges: the best look is kept and evaluated, not the last state."""
     method, dataset = made(select_every=5, **{**table, "optim.flow.learning_rate": 0.3})

@@ -178,6 +178,7 @@ def test_the_state_that_does_best_on_validation_rows_is_kept(table):
     assert jax.tree.structure(selected(state).params) == jax.tree.structure(state.params)
 
 
+@pytest.mark.slow
 def test_a_trained_flow_can_be_the_base(table):
     """Its density is the base's, and a constant energy leaves it as it is."""
     first = room.build(

@@ -126,6 +126,7 @@ def test_batch_norm_options_of_energies(key):
         assert "batch_stats" in jax.eval_shape(module.init, key, jnp.zeros((2, 16, 16, 1)))
 
 
+@pytest.mark.slow
 def test_skip_init_blocks_start_as_their_skip_connections(key):
     block = nets.EnergyBlock(4, "same", spectral_norm=False, skip_init=True)
     x = jax.random.normal(key, (2, 4, 4, 4))

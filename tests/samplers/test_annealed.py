@@ -234,6 +234,7 @@ def test_schedules():
     np.testing.assert_allclose(near, samplers.linear_betas(10), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_pilot_reaches_the_acceptance(path, key):
     k0, k1, k2 = jax.random.split(key, 3)
     betas = samplers.linear_betas(160)

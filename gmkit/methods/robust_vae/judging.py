@@ -159,14 +159,12 @@ class Judge:
             "samples": reporting.side_by_side({"test data": x, "samples, without residual": y}),
             "reconstructions": reporting.side_by_side({"test data": x, "reconstructions": again}),
         }
-        shapes = self.vae.shapes(state.params)
+        shapes = {name: np.asarray(v) for name, v in self.vae.shapes(state.params).items()}
         for name in (*self._learned(state), "scale"):
+            # From Cauchy to Normal at least, so that maps of different runs can be compared.
+            limits = (0.0, max(2.0, shapes[name].max())) if name == "alpha" else None
             drawn[name] = reporting.coefficient_maps(
-                shapes[name],
-                name,
-                names=self.channels,
-                limits=(0.0, 2.0) if name == "alpha" else None,
-                title=self.label,
+                shapes[name], name, names=self.channels, limits=limits, title=self.label
             )
         return drawn
 
