@@ -59,6 +59,9 @@ class Method(NamedTuple):
       log_lik: `(state, key, x) -> LogLik`, where the model has a likelihood.
       encode, decode, energy, score: pure functions of `(state, x)`, present exactly where the
         model defines them.
+      logits: `(state, x) -> (n, n_classes)`, where the model classifies.
+      perturb: `(state, key, x, labels) -> x_adv`, where the model makes adversarial examples;
+        both in the data set's range.
       hooks: host-side rules, called by the training loop.
     """
 
@@ -74,4 +77,6 @@ class Method(NamedTuple):
     decode: Callable[[TrainState, jax.Array], jax.Array] | None = None
     energy: Callable[[TrainState, jax.Array], jax.Array] | None = None
     score: Callable[[TrainState, jax.Array], jax.Array] | None = None
+    logits: Callable[[TrainState, jax.Array], jax.Array] | None = None
+    perturb: Callable[[TrainState, jax.Array, jax.Array, jax.Array], jax.Array] | None = None
     hooks: tuple[Hook, ...] = ()

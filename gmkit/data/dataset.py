@@ -69,6 +69,36 @@ class ArraySplit:
         return {name: array[indices] for name, array in self._rows.items()}
 
 
+class RowsOf:
+    """Consecutive rows of a split.
+
+    Args:
+      split: the split.
+      start, stop: the first row and the one after the last.
+
+    Raises:
+      DataError: rows that the split does not have, or none.
+    """
+
+    def __init__(self, split: Split, start: int, stop: int):
+        if not 0 <= start < stop <= len(split):
+            raise DataError(
+                f"data.train_rows={start}:{stop}: there are {len(split)} rows; take 0 <= start < "
+                f"stop <= {len(split)}"
+            )
+        self._split, self._start, self._length = split, start, stop - start
+        self.arrays: dict[str, np.ndarray] | None = split.arrays and {
+            name: array[start:stop] for name, array in split.arrays.items()
+        }
+
+    def __len__(self) -> int:
+        return self._length
+
+    def gather(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """Raw rows at integer `indices` of any shape; leaves `(*indices.shape, ...)`."""
+        return self._split.gather(indices + self._start)
+
+
 Decode = Callable[..., dict[str, jax.Array]]
 
 

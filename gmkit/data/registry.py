@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 from gmkit.data import neighbour_graph, stereo, tables, tfds
 from gmkit.data.cases import CASES, case
 from gmkit.data.clouds import load_registration
-from gmkit.data.dataset import Dataset
+from gmkit.data.dataset import Dataset, RowsOf
 from gmkit.data.files import npz
 from gmkit.data.images import digits
 from gmkit.data.outliers import load_regression_outliers
@@ -91,7 +92,7 @@ def _checked(name: str, allowed: tuple[str, ...], options: Mapping[str, Any]) ->
     """The options that are set, once every one is known to make sense for `name`."""
     single = (option for _, options in PROBLEMS.values() for option in options)
     every = (*IMAGE_OPTIONS, *ATOMS_OPTIONS, *TABLE_OPTIONS, *GRAPH_OPTIONS, *single, *TFDS_OPTIONS)
-    known = tuple(dict.fromkeys(every))
+    known = (*dict.fromkeys(every), "train_rows")
     for option, value in options.items():
         if option not in known:
             near = difflib.get_close_matches(option, known, n=1)
@@ -131,6 +132,15 @@ def _load_tfds(name: str, options: dict[str, Any]) -> Dataset:
     return tfds.prepared(name, folder, **options)
 
 
+def _train_rows(dataset: Dataset, rows: Any) -> Dataset:
+    """The data set with some rows to train on, "start:stop"; either may be left out."""
+    start, colon, stop = rows.partition(":") if isinstance(rows, str) else ("", "", "")
+    if not colon or not all(part == "" or part.isdecimal() for part in (start, stop)):
+        raise DataError(f"data.train_rows={rows!r}: write start:stop, for example 0:50000")
+    last = int(stop) if stop else len(dataset.train)
+    return dataclasses.replace(dataset, train=RowsOf(dataset.train, int(start or 0), last))
+
+
 def load(name: str, **options: Any) -> Dataset:
     """The data set `name`.
 
@@ -145,8 +155,8 @@ def load(name: str, **options: Any) -> Dataset:
         `seed` (default 1) and `whiten_on` ("all" or "train"); for problems those of their
         functions (`PROBLEMS`, `neighbour_graph.clustering`); for tensorflow-datasets
         `data_dir` (default: TFDS_DATA_DIR, then `~/tensorflow_datasets`) and `download`
-        (default False). None is
-        the same as leaving an option out.
+        (default False); for every set `train_rows`, such as "0:50000", the training rows that
+        are used. None is the same as leaving an option out.
 
     Raises:
       DataError: an unknown name or option, an option out of range or without meaning for this
@@ -154,6 +164,8 @@ def load(name: str, **options: Any) -> Dataset:
     """
     if not isinstance(name, str) or not name:
         raise DataError(f"data.name={name!r}: must be the name of a data set or an .npz path")
+    if (rows := options.pop("train_rows", None)) is not None:
+        return _train_rows(load(name, **options), rows)
     if name.startswith(PREFIX):
         return stacked(load(name.removeprefix(PREFIX), **options))
     if name.startswith(neighbour_graph.PREFIX):

@@ -122,3 +122,19 @@ def test_splits_refuse_ragged_or_empty_arrays() -> None:
         data.ArraySplit({"x": np.zeros((3, 2)), "label": np.zeros(2, np.int32)})
     with pytest.raises(data.DataError, match="no rows"):
         data.ArraySplit({"x": np.zeros((0, 2))})
+
+
+def test_training_rows_can_be_chosen() -> None:
+    whole, part = data.load("digits"), data.load("digits", train_rows="100:300")
+    assert len(part.train) == 200 and len(part.test) == len(whole.test)
+    rows = np.array([[0, 5], [199, 1]])
+    assert part.train.arrays is not None
+    for name, array in part.train.gather(rows).items():
+        np.testing.assert_array_equal(array, whole.train.gather(rows + 100)[name])
+        np.testing.assert_array_equal(array, part.train.arrays[name][rows])
+    assert len(data.load("digits", train_rows="1400:").train) == 37
+
+
+@pytest.mark.parametrize("rows", ["5", "1:x", "7:7", "0:1438", 3, ("0", "5")])
+def test_training_rows_that_are_none(rows: Any) -> None:
+    assert "data.train_rows=" in message("digits", train_rows=rows)
