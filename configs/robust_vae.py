@@ -95,17 +95,16 @@ def _digits() -> ConfigDict:
     config.space.levels = config_dict.placeholder(int)
     config.space.base = 1.0
 
-    config.optim = ConfigDict()
-    config.optim.vae = ConfigDict(
-        {
-            "name": "adam",
-            "learning_rate": 2e-3,
-            "b1": 0.9,
-            "b2": 0.999,
-            "schedule": "late_cosine",
-            "grad_transform": "none",
-        }
-    )
+    # Shapes and scales have far to go: in short runs they need a larger rate than the networks.
+    adam = {
+        "name": "adam",
+        "learning_rate": 2e-3,
+        "b1": 0.9,
+        "b2": 0.999,
+        "schedule": "late_cosine",
+        "grad_transform": "none",
+    }
+    config.optim = ConfigDict({"vae": dict(adam), "likelihood": dict(adam)})
     config.eval = ConfigDict({"n_rows": 10_000, "n_samples": 64, "n_importance": 50})
     return config
 
@@ -122,6 +121,7 @@ def _paper(config: ConfigDict) -> None:
     config.net.width = 1.0
     config.likelihood.scale_init = 1e-2
     config.optim.vae.learning_rate = 1e-3
+    config.optim.likelihood.learning_rate = 1e-3
 
 
 def _mnist(config: ConfigDict) -> None:

@@ -69,19 +69,21 @@ Array = jax.Array
 _OWN = {"student_t": ("df_init",), "adaptive": ("alpha", "alpha_init")}
 
 
-def learner(vae: VAE, tx: optax.GradientTransformation, judge: Judge) -> Method:
+def learner(vae: VAE, txs: Mapping[str, optax.GradientTransformation], judge: Judge) -> Method:
     """The method from its parts.
 
     Args:
       vae: what is trained.
-      tx: optimiser of every part.
+      txs: optimisers of "likelihood" and of everything else, "vae".
       judge: of evaluation and pictures.
     """
+
+    of = lambda part: txs["likelihood" if part == "likelihood" else "vae"]
 
     def init(key: Array, batch: Mapping[str, Array]) -> TrainState:
         root, noise, params_key = jax.random.split(key, 3)
         params = vae.init(params_key, vae.points(noise, batch["image"]))
-        return create(root, params, dict.fromkeys(params, tx))
+        return create(root, params, {part: of(part) for part in params})
 
     def step(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, dict[str, Array]]:
         u = vae.points(step_key(state, "dequantise"), batch["image"][0])
@@ -101,7 +103,7 @@ def learner(vae: VAE, tx: optax.GradientTransformation, judge: Judge) -> Method:
             "norm/vae": optax.tree.norm(mean_over_devices(grads)),
         }
         for part in state.params:
-            state = update(state, part, grads[part], tx)
+            state = update(state, part, grads[part], of(part))
         return finish_step(state), metrics
 
     def log_lik(state: TrainState, key: Array, x: Array) -> LogLik:
@@ -147,14 +149,18 @@ def build(config: Any, spec: Any) -> Method:
         net.latent_dim,
         config.prior.n_components,
     )
-    tx = optim.optimizer(**config.optim.vae, total_steps=config.training.steps)
+    steps = config.training.steps
+    txs = {
+        name: optim.optimizer(**config.optim[name], total_steps=steps)
+        for name in ("vae", "likelihood")
+    }
     label = f"{config.likelihood.name}, {config.space.name} and {config.space.colour}"
     e = config.eval
     protocol = Protocol(e.n_rows, e.n_samples, e.n_importance)
     judge = Judge(
         vae, protocol, label, _levels(config.space, shape), CHANNELS[config.space.colour, shape[2]]
     )
-    return learner(vae, tx, judge)
+    return learner(vae, txs, judge)
 
 
 def _likelihood(config: Any, shape: tuple[int, ...]) -> Adaptive:
