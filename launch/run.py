@@ -134,9 +134,16 @@ def loop_config(config: flags.Config) -> training.LoopConfig:
     return training.LoopConfig(**config.training.to_dict(), seed=config.get("seed", 0))
 
 
-def finish(stage: Stage) -> Outcome:
-    """Trains a stage, or restores it, after those before it."""
-    outcomes = {s.name: finish(s) for s in stage.earlier}
+def finish(stage: Stage, given: Mapping[str, Outcome] | None = None) -> Outcome:
+    """Trains a stage, or restores it, after those before it.
+
+    Args:
+      stage: what is finished.
+      given: finished stages that it may use besides its own: those before it in the same list.
+    """
+    outcomes = dict(given or {})
+    for before in stage.earlier:
+        outcomes[before.name] = finish(before, outcomes)
     method = build(stage, {name: (o.method, o.state) for name, o in outcomes.items()})
     with usage(training.UsageError):
         if stage.trains:
@@ -155,18 +162,20 @@ def finish(stage: Stage) -> Outcome:
         "steps": int(step),
         "train_seconds": seconds,
         "compile_seconds": compile_seconds,
-        "stages": {name: o.provenance for name, o in outcomes.items()},
+        "stages": {s.name: outcomes[s.name].provenance for s in stage.earlier},
     }
     return Outcome(method, state, provenance)
 
 
 def rehearse(
-    stage: Stage, visit: Callable[[Stage, Method], None] = lambda stage, method: None
+    stage: Stage,
+    visit: Callable[[Stage, Method], None] = lambda stage, method: None,
+    given: Mapping[str, tuple[Method, TrainState]] | None = None,
 ) -> Method:
     """Builds every stage on untrained states of those before it, and shows each to `visit`."""
-    earlier = {}
+    earlier = dict(given or {})
     for before in stage.earlier:
-        method = rehearse(before, visit)
+        method = rehearse(before, visit, earlier)
         earlier[before.name] = (method, untrained(before, method))
     method = build(stage, earlier)
     with usage(training.UsageError):

@@ -1,5 +1,6 @@
 """Numbers about samples: feature spaces, distances between them, and tests."""
 
+from gmkit.evaluation.attacks import judge_attack, save_submission
 from gmkit.evaluation.class_balance import (
     ClassBalance,
     class_balance,
@@ -67,6 +68,7 @@ __all__ = [
     "in_batches",
     "inception_features",
     "inception_shapes",
+    "judge_attack",
     "judge_samples",
     "kid",
     "latent_grid",
@@ -83,6 +85,7 @@ __all__ = [
     "quality",
     "relative_mmd_test",
     "sample_protocol",
+    "save_submission",
     "slopes",
     "stacked_labels",
     "trained_classifier",

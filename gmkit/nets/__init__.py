@@ -1,5 +1,6 @@
 """Networks: flax modules and nothing about training."""
 
+from gmkit.nets.advgan import AdvGANDiscriminator, AdvGANGenerator
 from gmkit.nets.architectures import ENCODERS, ENERGIES, GENERATORS, encoder, energy, generator
 from gmkit.nets.decoder import PRIORS, Decoder, frozen_decoder, network_decoder
 from gmkit.nets.distgan import DistDCGANEncoder, DistDCGANEnergy, DistDCGANGenerator
@@ -38,15 +39,19 @@ from gmkit.nets.robust_vae import RobustVAEDecoder, RobustVAEEncoder, vae_stages
 from gmkit.nets.small import SmallEnergy, SmallGenerator
 from gmkit.nets.sngan import DCGANEnergy, DCGANGenerator, SNGANEnergy, SNGANGenerator
 from gmkit.nets.stacked import StackedEncoder, StackedEnergy, StackedGenerator
+from gmkit.nets.targets import CLASSIFIERS, classifier
 
 __all__ = [
     "ACTIVATIONS",
+    "CLASSIFIERS",
     "ENCODERS",
     "ENERGIES",
     "GENERATORS",
     "INITIALISERS",
     "MLP",
     "PRIORS",
+    "AdvGANDiscriminator",
+    "AdvGANGenerator",
     "AffineGenerator",
     "BatchNorm",
     "DCGANEnergy",
@@ -80,6 +85,7 @@ __all__ = [
     "StackedEnergy",
     "StackedGenerator",
     "average_pool",
+    "classifier",
     "encoder",
     "energy",
     "frozen_decoder",

@@ -4,6 +4,8 @@ Nothing here computes a metric, trains or touches matplotlib's global state: fig
 `matplotlib.figure.Figure` objects on an Agg canvas, and matplotlib is imported at first use.
 """
 
+from gmkit.reporting.adversarial import adversarial_grid
+from gmkit.reporting.classification import captioned_images, confusion_matrix
 from gmkit.reporting.coefficients import coefficient_maps
 from gmkit.reporting.console import console_metrics, console_table
 from gmkit.reporting.critics import MAX_COMPARED, compare_sets, critic_map, labelled_planes
@@ -26,9 +28,12 @@ from gmkit.reporting.tables import format_table, format_value, write_table
 
 __all__ = [
     "MAX_COMPARED",
+    "adversarial_grid",
+    "captioned_images",
     "coefficient_maps",
     "colours",
     "compare_sets",
+    "confusion_matrix",
     "console_metrics",
     "console_table",
     "critic_map",
