@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import jax
 import numpy as np
 
-from gmkit import data, evaluation, training
+from gmkit import attacks, data, evaluation, training
 from launch import flags, run
 
 BATCH = 500
@@ -56,7 +56,7 @@ def attack(workdir: Path, output: Path) -> Path:
         np.arange(len(images)),
         min(BATCH, len(images)),
     )
-    unit = lambda x: np.clip(0.5 * (x + 1.0), 0.0, 1.0)
+    unit = lambda x: np.clip(attacks.to_unit(x), 0.0, 1.0)
     return evaluation.save_submission(
         output, unit(adversarial), unit(images), stage.config.get("epsilon", 0.3)
     )

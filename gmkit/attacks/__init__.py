@@ -1,6 +1,15 @@
 """Adversarial attacks on any classifier `x -> logits`, as pure functions."""
 
-from gmkit.attacks.attack import Attack, Bounds, Logits, attack_images, host_model, perturb
+from gmkit.attacks.attack import (
+    Attack,
+    Bounds,
+    Logits,
+    attack_images,
+    from_unit,
+    host_model,
+    perturb,
+    to_unit,
+)
 from gmkit.attacks.auto import apgd, apgd_targeted, auto_attack, checkpoints
 from gmkit.attacks.carlini_wagner import carlini_wagner_l2, carlini_wagner_linf
 from gmkit.attacks.first_order import bim, fgsm, mi_fgsm, pgd, random_fgsm
@@ -32,6 +41,7 @@ __all__ = [
     "cross_entropy",
     "dlr",
     "fgsm",
+    "from_unit",
     "host_model",
     "margin",
     "mi_fgsm",
@@ -42,5 +52,6 @@ __all__ = [
     "square",
     "targeted_dlr",
     "targeted_margin",
+    "to_unit",
     "untargeted_margin",
 ]

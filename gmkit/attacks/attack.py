@@ -23,6 +23,16 @@ Logits = Callable[[jax.Array], jax.Array]
 Bounds = tuple[float, float]
 
 
+def to_unit(x: Any) -> Any:
+    """Images from [-1, 1], as data sets decode them, to [0, 1], where attacks are measured."""
+    return 0.5 * (x + 1.0)
+
+
+def from_unit(x: Any) -> Any:
+    """Images from [0, 1] to [-1, 1]."""
+    return 2.0 * x - 1.0
+
+
 class Attack(NamedTuple):
     """An iterative attack on one classifier.
 

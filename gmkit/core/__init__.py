@@ -4,6 +4,7 @@ from gmkit.core.likelihood import Domain, LogLik, bits_per_dim, dequantised
 from gmkit.core.method import Evaluation, Hook, Method
 from gmkit.core.seeds import over_seeds, run_of
 from gmkit.core.selection import keep_best, selected
+from gmkit.core.stage import FinishedStage
 from gmkit.core.state import (
     TrainState,
     create,
@@ -17,6 +18,7 @@ from gmkit.core.state import (
 __all__ = [
     "Domain",
     "Evaluation",
+    "FinishedStage",
     "Hook",
     "LogLik",
     "Method",

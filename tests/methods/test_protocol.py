@@ -102,7 +102,19 @@ METHODS = [
     # A smaller scale: what the device count changes in the last digit must stay there.
     ("gfgr", {"annealing": "shape", "schedules.shape.scale": 0.3}),
     # Plain gradients of narrow densities are large.
-    ("robust_vae", {"likelihood.scale_init": 0.3, "optim.vae.learning_rate": 1e-4}),
+    (
+        "robust_vae",
+        {
+            "likelihood.scale_init": 0.3,
+            "optim.vae.learning_rate": 1e-4,
+            "optim.likelihood.learning_rate": 1e-4,
+        },
+    ),
+    (
+        "classifier",
+        {"defence.kind": "pgd", "defence.n_steps": 2, "defence.unroll": False, "crop": 1},
+    ),
+    ("advgan", {"goal": "all_targets", "losses.ema_decay": 0.9}),
 ]
 #: Whose samples are solutions, which a key only picks from.
 SOLVERS = ("gfgr", "grcc")
@@ -119,6 +131,17 @@ def load_config(name, preset):
     return module.get_config(preset)
 
 
+def build(config, dataset, given=()):
+    """The method, on untrained stages where it has any."""
+    stages = dict(given)
+    for i, name in enumerate(config.get("stages", ())):
+        stage = build(config[name], dataset, stages)
+        rows = dataset.decode(dataset.train.gather(np.arange(BATCH)))
+        stages[name] = (stage, jax.jit(stage.init)(jax.random.key(i), rows))
+    made = importlib.import_module(f"gmkit.methods.{config.method}").build
+    return made(config, dataset.spec, stages) if stages else made(config, dataset.spec)
+
+
 @functools.cache
 def made(index):
     """The method, its data set and one batch of a step."""
@@ -129,7 +152,7 @@ def made(index):
     config.update_from_flattened_dict(changes)
     options = config.data.to_dict()
     dataset = data.load(options.pop("name"), **options)
-    method = importlib.import_module(f"gmkit.methods.{name}").build(config, dataset.spec)
+    method = build(config, dataset)
     rows = np.arange(method.batches_per_step * BATCH).reshape(-1, BATCH)
     batch = jax.tree.map(np.asarray, dataset.decode(dataset.train.gather(rows)))
     return method, dataset, batch

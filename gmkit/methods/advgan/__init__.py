@@ -43,16 +43,16 @@ import jax
 import optax
 
 from gmkit import nets, objectives
-from gmkit.core import Method, TrainState, optim
+from gmkit.attacks import from_unit
+from gmkit.core import FinishedStage, Method, TrainState, optim
 from gmkit.methods.advgan.judging import ATTACKS, Baseline, Judge, Protocol
 from gmkit.methods.advgan.learning import Settings, adversarial_loss, learner
-from gmkit.methods.advgan.model import AdvGAN, Classifier
+from gmkit.methods.advgan.model import AdvGAN
 
 __all__ = [
     "ATTACKS",
     "AdvGAN",
     "Baseline",
-    "Classifier",
     "Judge",
     "Protocol",
     "Settings",
@@ -68,9 +68,9 @@ _OF_BASELINE = ("kind", "n_images")
 
 def advgan(
     model: AdvGAN,
-    sources: Mapping[str, Classifier],
-    victims: Mapping[str, Classifier],
-    black_box: Classifier | None,
+    sources: Mapping[str, FinishedStage],
+    victims: Mapping[str, FinishedStage],
+    black_box: FinishedStage | None,
     game: objectives.Game,
     txs: Mapping[str, optax.GradientTransformation],
     settings: Settings,
@@ -97,7 +97,7 @@ def advgan(
         x, labels = state.memory["image"], state.memory["label"]
         rows = jax.random.randint(row_key, (n,), 0, x.shape[0])
         targets = model.targets_of(jax.random.split(target_key, n), labels[rows])
-        return model.perturb(state, key, 2.0 * x[rows] - 1.0, targets)
+        return model.perturb(state, key, from_unit(x[rows]), targets)
 
     return Method(
         name="advgan",
@@ -126,12 +126,12 @@ def build(
     if spec.kind != "image" or not spec.n_classes:
         raise ValueError(f"data.name={spec.name!r}: AdvGAN attacks labelled images")
     classifiers = {
-        name: Classifier(name, *stage)
+        name: FinishedStage(name, *stage)
         for name, stage in (stages or {}).items()
         if stage[0].logits is not None
     }
 
-    def chosen(field: str) -> dict[str, Classifier]:
+    def chosen(field: str) -> dict[str, FinishedStage]:
         names = tuple(config[field])
         for name in names:
             if name not in classifiers:

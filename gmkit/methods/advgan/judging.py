@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gmkit import attacks, evaluation, reporting
-from gmkit.core import Evaluation, TrainState, eval_params
-from gmkit.methods.advgan.model import AdvGAN, Classifier
+from gmkit.attacks import from_unit, to_unit
+from gmkit.core import Evaluation, FinishedStage, TrainState, eval_params
+from gmkit.methods.advgan.model import AdvGAN
 
 Array = jax.Array
 BATCH = 500
@@ -111,8 +112,8 @@ class Judge:
     def __init__(
         self,
         model: AdvGAN,
-        sources: Mapping[str, Classifier],
-        victims: Mapping[str, Classifier],
+        sources: Mapping[str, FinishedStage],
+        victims: Mapping[str, FinishedStage],
         protocol: Protocol,
     ):
         self.model, self.sources, self.victims = model, sources, victims
@@ -135,7 +136,7 @@ class Judge:
         and "accuracy" have a column per victim, and are never mixed.
         """
         rows = dataset.examples("test", self.protocol.n_images)
-        images, labels = (rows["image"] + 1.0) / 2.0, rows["label"]
+        images, labels = to_unit(rows["image"]), rows["label"]
         found = self._advgan(state, images, labels)
         for i, (source, baseline) in enumerate(
             (s, b) for s in self.sources for b in self.protocol.baselines
@@ -168,13 +169,13 @@ class Judge:
     def predict(self, state: TrainState, name: str, images: np.ndarray) -> np.ndarray:
         """Logits of a classifier, `(n, K)`; a source's as the state has trained it."""
         own = self.victims.get(name) or self.sources[name]
-        params, variables = own.params, own.trained.variables
+        params, variables = own.params, own.variables
         # A distilled source has moved since its stage ended.
         if name in self.sources:
             params, variables = state.params[name], state.variables[name]
         logits = self._logits[name]
         return evaluation.in_batches(
-            lambda x: logits(params, variables, x), images, min(BATCH, len(images))
+            lambda x: logits(params, variables, from_unit(x)), images, min(BATCH, len(images))
         )
 
     def _targets(self, labels: np.ndarray) -> list[np.ndarray]:
@@ -242,7 +243,7 @@ class Judge:
         """One attack on one source, untargeted, judged on every victim."""
         images, labels = images[: baseline.n_images], labels[: baseline.n_images]
         params, variables = state.params[source], state.variables[source]
-        logits = lambda x: self.sources[source].logits(params, variables, x)
+        logits = lambda x: self.sources[source].logits(params, variables, from_unit(x))
         attack = baseline.make(logits, self.model.epsilon)
         size = min(BATCH, len(images))
         attacks.attack_images(attack, key, images[:size], labels[:size], size)  # compiles
@@ -265,7 +266,7 @@ class Judge:
         """`Method.figures`: images, perturbations, and what the adversarial images pass for."""
         rows = dataset.examples("test", 1000)
         chosen = _one_of_each(rows["label"], COLUMNS)
-        clean, labels = (rows["image"][chosen] + 1.0) / 2.0, rows["label"][chosen]
+        clean, labels = to_unit(rows["image"][chosen]), rows["label"][chosen]
         targets = np.asarray(
             self.model.targets_of(jax.random.split(key, len(labels)), jnp.asarray(labels))
         )
@@ -274,8 +275,8 @@ class Judge:
         for victim in self.victims:
             found = self.predict(state, victim, adversarial).argmax(axis=1)
             drawn[f"adversarial_{victim}"] = reporting.adversarial_grid(
-                2.0 * clean - 1.0,
-                2.0 * adversarial - 1.0,
+                from_unit(clean),
+                from_unit(adversarial),
                 labels.tolist(),
                 found.tolist(),
                 title=f"true label; below, what {victim} sees (at most {self.model.epsilon:.3g})",
@@ -288,9 +289,9 @@ class Judge:
         """A row per true class, a column per target."""
         k = self.model.n_classes
         chosen = _one_of_each(rows["label"], k)
-        clean = np.repeat((rows["image"][chosen] + 1.0) / 2.0, k, axis=0)
+        clean = np.repeat(to_unit(rows["image"][chosen]), k, axis=0)
         images = self.adversarial(state, clean, np.tile(np.arange(k), len(chosen)))
-        return reporting.image_grid(2.0 * images - 1.0, columns=k, title="target: 0, 1, 2, ...")
+        return reporting.image_grid(from_unit(images), columns=k, title="target: 0, 1, 2, ...")
 
 
 def pivot(rows: Sequence[Mapping[str, Any]], value: str) -> list[dict[str, Any]]:

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import optax
 
 from gmkit import attacks, objectives
-from gmkit.core import TrainState, create, finish_step, step_key, update
+from gmkit.attacks import from_unit, to_unit
+from gmkit.core import FinishedStage, TrainState, create, finish_step, step_key, update
 from gmkit.core.parallel import batch_mean, example_keys, gather_batch, mean_over_devices
-from gmkit.methods.advgan.model import AdversarialLoss, AdvGAN, Classifier, Goal
+from gmkit.methods.advgan.model import AdversarialLoss, AdvGAN, Goal
 
 Array = jax.Array
 Metrics = dict[str, Array]
@@ -72,10 +73,16 @@ def adversarial_loss(s: Settings, goal: Goal) -> AdversarialLoss:
     return lambda logits, labels: margin(scale(logits), labels, s.confidence)
 
 
+def asked_before(source: FinishedStage) -> Array | int:
+    """How often a source's teacher was asked, where it was distilled."""
+    memory = source.trained.memory
+    return memory.get("queries", 0) if isinstance(memory, dict) else 0
+
+
 def learner(
     model: AdvGAN,
-    sources: Mapping[str, Classifier],
-    black_box: Classifier | None,
+    sources: Mapping[str, FinishedStage],
+    black_box: FinishedStage | None,
     game: objectives.Game,
     txs: Mapping[str, optax.GradientTransformation],
     s: Settings,
@@ -99,29 +106,27 @@ def learner(
 
     def init(key: Array, batch: Mapping[str, Array]) -> TrainState:
         generator_key, discriminator_key, run_key = jax.random.split(key, 3)
-        x = (batch["image"] + 1.0) / 2.0
+        x = to_unit(batch["image"])
         told = model.condition(batch["label"])
         params = {
             "generator": model.generator.init(generator_key, x, told)["params"],
             "discriminator": model.discriminator.init(discriminator_key, x)["params"],
             **{name: c.params for name, c in classifiers.items()},
         }
-        queries = sum(c.queries for c in sources.values())
+        queries = sum(asked_before(source) for source in sources.values())
         return create(
             run_key,
             # Copies: stages may hand on one state twice, and a step donates its own.
             jax.tree.map(jnp.copy, params),
             {**players, **learning},
-            variables=jax.tree.map(
-                jnp.copy, {n: c.trained.variables for n, c in classifiers.items()}
-            ),
+            variables=jax.tree.map(jnp.copy, {n: c.variables for n, c in classifiers.items()}),
             ema=("generator",) if s.ema_decay else (),
             # What `Method.sample` makes adversarial, and what the black box was asked.
             memory={"image": x, "label": batch["label"], "queries": jnp.int32(queries)},
         )
 
     def logits(state: TrainState, name: str, x: Array) -> Array:
-        return classifiers[name].logits(state.params[name], state.variables[name], x)
+        return classifiers[name].logits(state.params[name], state.variables[name], from_unit(x))
 
     def distil(state: TrainState, x: Array, x_adv: Array) -> tuple[TrainState, Metrics]:
         """`E H(f(x), b(x)) + E H(f(x + G(x)), b(x + G(x)))`, one step of every source."""
@@ -133,7 +138,7 @@ def learner(
             teach = jax.nn.one_hot(jnp.argmax(answers, axis=-1), answers.shape[-1])
 
         def loss_fn(params: Any, name: str) -> Array:
-            found = sources[name].logits(params, variables[name], asked)
+            found = sources[name].logits(params, variables[name], from_unit(asked))
             return 2.0 * batch_mean(optax.softmax_cross_entropy(found, teach))
 
         variables, metrics = state.variables, {}
@@ -195,7 +200,7 @@ def learner(
         return state, metrics
 
     def step(state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, Metrics]:
-        x, labels = (batch["image"][0] + 1.0) / 2.0, batch["label"][0]
+        x, labels = to_unit(batch["image"][0]), batch["label"][0]
         targets = model.targets_of(example_keys(step_key(state, "targets"), len(labels)), labels)
         x_adv = jax.lax.stop_gradient(model.attack(state.params["generator"], x, targets))
         metrics: Metrics = {}

@@ -1,4 +1,4 @@
-"""The attacker: a generator of bounded perturbations, and the classifiers it is aimed at."""
+"""The attacker: a generator of bounded perturbations, and its discriminator."""
 
 from __future__ import annotations
 
@@ -10,55 +10,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gmkit.core import Method, TrainState, eval_params
+from gmkit.attacks import from_unit, to_unit
+from gmkit.core import TrainState, eval_params
 
 Array = jax.Array
 Goal = Literal["untargeted", "targeted", "all_targets"]
 Bound = Literal["tanh", "clip"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Classifier:
-    """A trained classifier, whose parameters a state carries under its name.
-
-    Attributes:
-      name: of the stage it comes from.
-      method: what it is, with `logits`.
-      trained: its state.
-
-    Raises:
-      ValueError: a method that gives no logits.
-    """
-
-    name: str
-    method: Method
-    trained: TrainState
-
-    def __post_init__(self) -> None:
-        if self.method.logits is None:
-            raise ValueError(
-                f"stage {self.name!r} is a {self.method.name}, which has no logits; name a "
-                "stage that classifies"
-            )
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Its parameters, averaged ones where it keeps them."""
-        return {name: eval_params(self.trained, name) for name in self.trained.params}
-
-    @property
-    def queries(self) -> Array | int:
-        """How often its teacher was asked, where it was distilled."""
-        memory = self.trained.memory
-        return memory.get("queries", 0) if isinstance(memory, dict) else 0
-
-    def logits(self, params: Any, variables: Any, x: Array) -> Array:
-        """Logits `(n, K)` of images in [0, 1], with other parameters than its own, if need be."""
-        state = self.trained.replace(
-            params=params, variables=variables, opt_state={}, ema={}, memory=None
-        )
-        assert self.method.logits is not None
-        return self.method.logits(state, 2.0 * x - 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +85,7 @@ class AdvGAN:
         """
         del key
         params = eval_params(state, "generator")
-        return 2.0 * self.attack(params, (x + 1.0) / 2.0, labels) - 1.0
+        return from_unit(self.attack(params, to_unit(x), labels))
 
     def targets_of(self, key_per_row: Array, labels: Array) -> Array:
         """The classes `(n,)` to be taken for: random wrong ones, the one aimed at, or `labels`."""

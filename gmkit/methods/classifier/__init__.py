@@ -25,12 +25,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from gmkit import nets
-from gmkit.core import Method, TrainState, optim
+from gmkit.core import FinishedStage, Method, TrainState, optim
 from gmkit.methods.classifier.judging import Judge, Protocol
 from gmkit.methods.classifier.learning import DEFENCES, Settings, Stages, learner
-from gmkit.methods.classifier.model import Classifier, Earlier
+from gmkit.methods.classifier.model import Classifier
 
-__all__ = ["DEFENCES", "Classifier", "Earlier", "Judge", "Protocol", "Settings", "Stages", "build"]
+__all__ = ["DEFENCES", "Classifier", "Judge", "Protocol", "Settings", "Stages", "build"]
 
 
 def build(
@@ -50,9 +50,9 @@ def build(
         raise ValueError(f"data.name={spec.name!r}: a classifier needs labelled images")
     module = nets.classifier(config.arch, spec.n_classes, config.width)
     model = Classifier(module, tuple(spec.domain.shape), spec.n_classes)
-    earlier = {name: Earlier(name, *stage) for name, stage in (stages or {}).items()}
+    earlier = {name: FinishedStage(name, *stage) for name, stage in (stages or {}).items()}
 
-    def stage(field: str, name: str, gives: str) -> Earlier:
+    def stage(field: str, name: str, gives: str) -> FinishedStage:
         if name not in earlier or getattr(earlier[name].method, gives) is None:
             there = [n for n, e in earlier.items() if getattr(e.method, gives) is not None]
             raise ValueError(

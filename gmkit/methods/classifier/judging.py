@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from gmkit import attacks, evaluation, reporting
+from gmkit.attacks import from_unit, to_unit
 from gmkit.core import Evaluation, TrainState
-from gmkit.methods.classifier.model import Classifier, to_unit
+from gmkit.methods.classifier.model import Classifier
 
 Array = jax.Array
 BATCH = 500
@@ -90,7 +91,7 @@ class Judge:
     ) -> dict[str, float]:
         p = self.protocol
         x, labels = np.asarray(to_unit(images[: p.n_attacked])), labels[: p.n_attacked]
-        logits = lambda x: self.model.logits(state, 2.0 * x - 1.0)
+        logits = lambda x: self.model.logits(state, from_unit(x))
         found = {}
         for name, attack in (
             ("fgsm", attacks.fgsm(logits, epsilon=p.epsilon)),
@@ -100,7 +101,7 @@ class Judge:
             ),
         ):
             x_adv = attacks.attack_images(attack, key, x, labels, min(BATCH, len(x)))
-            before, after = (self.predict(state, 2.0 * v - 1.0) for v in (x, x_adv))
+            before, after = (self.predict(state, from_unit(v)) for v in (x, x_adv))
             numbers = evaluation.judge_attack(before, after, x, x_adv, labels, epsilon=p.epsilon)
             found[f"accuracy_{name}"] = numbers["accuracy"]
             found[f"success_{name}"] = numbers["success_rate"]

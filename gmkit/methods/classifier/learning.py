@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import optax
 
 from gmkit import attacks
-from gmkit.core import TrainState, create, finish_step, step_key, update
+from gmkit.attacks import from_unit, to_unit
+from gmkit.core import FinishedStage, TrainState, create, finish_step, step_key, update
 from gmkit.core.parallel import batch_mean, example_keys, gather_batch, mean_over_devices
-from gmkit.methods.classifier.model import Classifier, Earlier, to_unit
+from gmkit.methods.classifier.model import Classifier
 
 Array = jax.Array
 Metrics = dict[str, Array]
@@ -72,15 +73,19 @@ class Stages:
       generator: whose examples "generator" takes, or None.
     """
 
-    teacher: Earlier | None = None
-    sources: tuple[Earlier, ...] = ()
-    generator: Earlier | None = None
+    teacher: FinishedStage | None = None
+    sources: tuple[FinishedStage, ...] = ()
+    generator: FinishedStage | None = None
 
     @property
     def weights(self) -> dict[str, Any]:
         """Weights of all, by name."""
         chosen = (self.teacher, *self.sources, self.generator)
-        return {stage.name: stage.weights for stage in chosen if stage is not None}
+        return {
+            stage.name: {"params": stage.params, "variables": stage.variables}
+            for stage in chosen
+            if stage is not None
+        }
 
 
 def random_crop(key: Array, x: Array, pad: int) -> Array:
@@ -132,9 +137,9 @@ def learner(
         init_key, run_key = jax.random.split(key)
         params, variables = model.init(init_key)
         memory: dict[str, Any] = {}
-        if weights := stages.weights:
+        if stages.weights:
             # Copies, because a step donates its state, and a stage's is used elsewhere too.
-            memory["stages"] = jax.tree.map(jnp.copy, weights)
+            memory["stages"] = jax.tree.map(jnp.copy, stages.weights)
         if stages.teacher is not None:
             memory["queries"] = jnp.zeros((), jnp.int32)
         return create(
@@ -146,13 +151,16 @@ def learner(
             memory=memory or None,
         )
 
+    def weights(state: TrainState, stage: FinishedStage) -> dict[str, Any]:
+        return state.memory["stages"][stage.name]
+
     def targets(
         state: TrainState, batch: Mapping[str, Array], x: Array
     ) -> tuple[TrainState, Array]:
         """Probabilities `(n, K)` to be learned: of the labels, or the teacher's answers."""
         if stages.teacher is None:
             return state, jax.nn.one_hot(batch["label"][0], model.n_classes)
-        answers = stages.teacher.logits(state.memory["stages"][stages.teacher.name], x)
+        answers = stages.teacher.logits(**weights(state, stages.teacher), x=from_unit(x))
         queries = state.memory["queries"] + len(gather_batch(jnp.zeros(len(x))))
         state = state.replace(memory={**state.memory, "queries": queries})
         if s.soft:
@@ -177,13 +185,14 @@ def learner(
             attack = attacks.fgsm(logits, epsilon=epsilon, loss=own_label_loss)
             return lambda x: attacks.perturb(attack, key, x, labels)
 
-        def logits_of(source: Earlier) -> attacks.Logits:
-            return lambda x: source.logits(state.memory["stages"][source.name], x)
+        def logits_of(source: FinishedStage) -> attacks.Logits:
+            return lambda x: source.logits(**weights(state, source), x=from_unit(x))
 
         if s.kind == "generator":
             assert stages.generator is not None
-            weights = state.memory["stages"][stages.generator.name]
-            return stages.generator.perturb(weights, key, x, labels)
+            of = weights(state, stages.generator)
+            made = stages.generator.perturb(**of, key=key, x=from_unit(x), labels=labels)
+            return jnp.clip(to_unit(made), 0.0, 1.0)
         if s.kind == "pgd":
             attack = attacks.pgd(
                 own,

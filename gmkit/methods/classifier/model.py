@@ -1,4 +1,4 @@
-"""The classifier, and the finished stages that its training may use."""
+"""The classifier: a network, and the range of its images."""
 
 from __future__ import annotations
 
@@ -10,22 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from gmkit import attacks
-from gmkit.core import Method, TrainState, eval_params
+from gmkit.attacks import from_unit, to_unit
+from gmkit.core import TrainState, eval_params
 from gmkit.core.parallel import example_uniform
 
 Array = jax.Array
 #: Steps of gradient ascent to an impression of a class, and the root mean square of one.
 IMPRESSION_STEPS, IMPRESSION_STEP = 30, 0.03
-
-
-def to_unit(x: Array) -> Array:
-    """From [-1, 1], as data are decoded, to [0, 1]."""
-    return 0.5 * (x + 1.0)
-
-
-def from_unit(x: Array) -> Array:
-    """From [0, 1] to [-1, 1]."""
-    return 2.0 * x - 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,38 +79,3 @@ class Classifier:
             random_start=False,
         )
         return from_unit(attacks.perturb(ascent, key, start, labels))
-
-
-@dataclasses.dataclass(frozen=True)
-class Earlier:
-    """A finished stage. Its weights travel in the memory of the state that uses it.
-
-    Attributes:
-      name: of the stage.
-      method: what it is.
-      trained: its state.
-    """
-
-    name: str
-    method: Method
-    trained: TrainState
-
-    @property
-    def weights(self) -> dict[str, Any]:
-        """Parameters (averaged ones where it keeps them) and what its networks carry besides."""
-        params = {name: eval_params(self.trained, name) for name in self.trained.params}
-        return {"params": params, "variables": self.trained.variables}
-
-    def logits(self, weights: Any, x: Array) -> Array:
-        """Logits `(n, K)` of images in [0, 1]."""
-        assert self.method.logits is not None
-        return self.method.logits(self._state(weights), from_unit(x))
-
-    def perturb(self, weights: Any, key: Array, x: Array, labels: Array) -> Array:
-        """Adversarial versions of images in [0, 1]."""
-        assert self.method.perturb is not None
-        found = self.method.perturb(self._state(weights), key, from_unit(x), labels)
-        return jnp.clip(to_unit(found), 0.0, 1.0)
-
-    def _state(self, weights: Any) -> TrainState:
-        return self.trained.replace(**weights, ema={})
