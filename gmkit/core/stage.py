@@ -61,6 +61,6 @@ class FinishedStage:
         return self.method.perturb(self._state(params, variables), key, x, labels)
 
     def _state(self, params: Any, variables: Any) -> TrainState:
-        return self.trained.replace(
-            params=params, variables=variables, opt_state={}, ema={}, memory=None
+        return dataclasses.replace(
+            self.trained, params=params, variables=variables, opt_state={}, ema={}, memory=None
         )

@@ -204,3 +204,23 @@ def test_a_model_of_scikit_learn_is_attacked_by_its_answers_alone():
     assert found["clean_accuracy"] > 0.93
     assert found["success_rate"] > 0.8
     assert found["bound_excess"] < 1e-6
+
+
+@pytest.mark.slow
+def test_a_run_becomes_a_submission(tmp_path, monkeypatch, capsys):
+    root = Path(__file__).resolve().parents[2]
+    monkeypatch.syspath_prepend(str(root))
+    from launch import attack
+    from launch.main import main
+
+    run = str(tmp_path / "run")
+    assert main([f"--config={root}/configs/advgan.py:smoke", f"--workdir={run}"]) == 0
+    output = tmp_path / "attack.npy"
+    assert attack.main([f"--workdir={run}", f"--output={output}"]) == 0
+    found = np.load(output)
+    images = (dataset().examples("test")["image"] + 1.0) / 2.0
+    assert found.shape == (360, 64) and found.dtype == np.float32
+    assert 0.0 < np.abs(found - images.reshape(360, -1)).max() <= 0.3 + 1e-6
+    capsys.readouterr()
+    assert attack.main([f"--workdir={run}/target", f"--output={output}"]) == 2
+    assert "makes no adversarial examples" in capsys.readouterr().err

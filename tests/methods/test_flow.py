@@ -169,6 +169,7 @@ def test_estimated_determinants_train_and_exact_ones_judge():
 # ---------------------------------------------------------------- images
 
 
+@pytest.mark.slow
 def test_images_are_bounds_in_bits(digits):
     method, dataset, state, logged = digits
     x = dataset.examples("test", 20)["image"]

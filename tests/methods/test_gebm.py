@@ -108,6 +108,7 @@ def test_energy_floor_is_counted(line):
     assert history == [[1.0, 1.0]]
 
 
+@pytest.mark.slow
 def test_any_generator_can_be_refined(line):
     """A fixed Gaussian on the line, wrongly balanced: the energy shifts its mass."""
     decode = lambda z: 2.5 * jnp.concatenate([z, z / 2.0], axis=1)

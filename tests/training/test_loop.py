@@ -165,6 +165,7 @@ def test_non_finite_in_the_first_call(tmp_path):
         toy.run(tmp_path, toy.loop(4, log_every=1), blow_up_at=0)
 
 
+@pytest.mark.slow
 def test_debug_nans_stops_in_the_step(tmp_path):
     result = toy.run(tmp_path / "a", toy.loop(2, debug_nans=True))
     assert result.step == 2
