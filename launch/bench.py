@@ -34,7 +34,7 @@ from absl import flags as absl_flags
 from gmkit import reporting, samplers
 from gmkit.core import parallel
 from gmkit.training import feed
-from launch import flags, gan_pairs, pairs, rcc_peer, robust_pairs, run
+from launch import attack_pairs, flags, gan_pairs, pairs, rcc_peer, robust_pairs, run
 from launch.pairs import compiled
 
 #: Heads of the tables' columns, and the keys of a row that they show.
@@ -54,7 +54,9 @@ PAIR_COLUMNS = {
 }
 #: Where a pair is built.
 PAIRS: dict[str, Any] = {
-    name: room for room in (pairs, gan_pairs, robust_pairs, rcc_peer) for name in room.NAMES
+    name: room
+    for room in (pairs, gan_pairs, robust_pairs, rcc_peer, attack_pairs)
+    for name in room.NAMES
 }
 CALLS, CHAINS, CHAIN_STEPS, STEP_SIZE = 20, 64, 100, 0.01
 
