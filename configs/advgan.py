@@ -129,7 +129,9 @@ def _digits() -> ConfigDict:
             "square": {"kind": "square", "n_images": 500, "n_queries": 1000},
         }
     )
+    # `sources` of the attacks that AdvGAN is compared with: stages, () for its own.
     config.eval = ConfigDict({"n_images": 10_000, "attacks": ("fgsm", "pgd", "square")})
+    config.eval.sources = ()
     return config
 
 
@@ -266,7 +268,7 @@ def _madry(config: ConfigDict) -> None:
     config.copy.seed = 1
     config.natural = _classifier("madry_mnist", 5000, 128)
     config.natural.seed = 2
-    config.eval.attacks = ("fgsm", "pgd", "pgd_margin")
+    config.eval.update({"attacks": ("fgsm", "pgd", "pgd_margin"), "sources": ("copy", "natural")})
 
 
 def _cifar10(config: ConfigDict) -> None:

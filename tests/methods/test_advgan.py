@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import re
 from pathlib import Path
 
 import jax
@@ -127,6 +128,21 @@ def test_without_a_black_box_sources_stay_and_are_fooled():
     assert "loss/distillation/target" not in metrics
 
 
+@pytest.mark.slow
+def test_attacks_beside_it_can_have_other_sources():
+    changes = {"eval.sources": ("distilled", "other"), "eval.attacks": ("fgsm", "pgd")}
+    changes |= {"attacks.pgd.n_images": 20, "attacks.pgd.n_steps": 2}
+    method = built(changes, target=linear(0), distilled=linear(1), other=linear(0))
+    rows = method.evaluate(started(method), dataset(), jax.random.key(0)).tables["attacks"]
+    assert [(row["attack"], row["source"]) for row in rows] == [
+        ("AdvGAN", "distilled"),
+        *((attack, source) for source in ("distilled", "other") for attack in ("fgsm", "pgd")),
+    ]
+    # One of them is the black box itself.
+    rate = {row["source"]: row["success_rate"] for row in rows if row["attack"] == "fgsm"}
+    assert rate["other"] > rate["distilled"]
+
+
 def test_several_sources_share_the_loss():
     one, other = linear(0), linear(1)
     names = {"sources": ("a", "b"), "victims": ("a",), "black_box": ""}
@@ -153,11 +169,12 @@ def test_several_sources_share_the_loss():
         ({"target_class": 10}, "target_class=10"),
         ({"eval.attacks": ("fgsn",)}, "eval.attacks names 'fgsn'"),
         ({"attacks.fgsm.kind": "fgsn"}, "attacks.fgsm.kind='fgsn'"),
+        ({"eval.sources": ("nobody",)}, "eval.sources=('nobody',)"),
         ({"eval.n_images": 0}, "eval.n_images=0"),
     ],
 )
 def test_settings_that_make_no_attacker(changes, text):
-    with pytest.raises(ValueError, match=text.replace("(", r"\(")):
+    with pytest.raises(ValueError, match=re.escape(text)):
         built(changes, target=linear(0), distilled=linear(1))
 
 
@@ -191,6 +208,7 @@ def test_a_model_of_scikit_learn_is_attacked_by_its_answers_alone():
         "losses.confidence": 5.0,
         "losses.norm": 3.0,
         "generator.widths": (8, 16),
+        "training.steps": 400,
         "eval.n_images": 360,
         "eval.attacks": (),
     }

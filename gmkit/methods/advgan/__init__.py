@@ -75,6 +75,7 @@ def advgan(
     txs: Mapping[str, optax.GradientTransformation],
     settings: Settings,
     protocol: Protocol,
+    substitutes: Mapping[str, FinishedStage] | None = None,
 ) -> Method:
     """The method from its parts.
 
@@ -87,9 +88,10 @@ def advgan(
       txs: optimisers of "generator", "discriminator" and, with a black box, "sources".
       settings: of training.
       protocol: of evaluation.
+      substitutes: classifiers whose gradients the attacks beside it use; None for the sources.
     """
     init, step = learner(model, sources, black_box, game, txs, settings)
-    judge = Judge(model, sources, victims, protocol)
+    judge = Judge(model, sources, victims, protocol, substitutes)
 
     def sample(state: TrainState, key: jax.Array, n: int) -> jax.Array:
         """Adversarial versions of images drawn from the first minibatch."""
@@ -131,19 +133,19 @@ def build(
         if stage[0].logits is not None
     }
 
-    def chosen(field: str) -> dict[str, FinishedStage]:
-        names = tuple(config[field])
+    def chosen(field: str, names: tuple[str, ...]) -> dict[str, FinishedStage]:
         for name in names:
             if name not in classifiers:
                 raise ValueError(
                     f"{field}={names}: {name!r} is none of the stages that classify "
                     f"({', '.join(classifiers) or 'there is none'})"
                 )
-        if not names:
-            raise ValueError(f"{field}=(): name at least one stage")
         return {name: classifiers[name] for name in names}
 
-    sources, victims = chosen("sources"), chosen("victims")
+    for field in ("sources", "victims"):
+        if not config[field]:
+            raise ValueError(f"{field}=(): name at least one stage")
+    sources, victims = (chosen(field, tuple(config[field])) for field in ("sources", "victims"))
     box = config.black_box
     if box and box not in classifiers:
         raise ValueError(f"black_box={box!r}: choose one of the stages {', '.join(classifiers)}")
@@ -171,6 +173,7 @@ def build(
         txs,
         Settings(**config.losses),
         Protocol(config.eval.n_images, baselines),
+        chosen("eval.sources", tuple(config.eval.sources)),
     )
 
 

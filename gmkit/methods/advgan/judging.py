@@ -104,9 +104,10 @@ class Judge:
 
     Args:
       model: the attacker.
-      sources: whose gradients it and the baselines use.
+      sources: whose gradients it used.
       victims: whose decisions are judged.
       protocol: how.
+      substitutes: whose gradients the baselines use; None for the sources.
     """
 
     def __init__(
@@ -115,9 +116,10 @@ class Judge:
         sources: Mapping[str, FinishedStage],
         victims: Mapping[str, FinishedStage],
         protocol: Protocol,
+        substitutes: Mapping[str, FinishedStage] | None = None,
     ):
         self.model, self.sources, self.victims = model, sources, victims
-        self.protocol = protocol
+        self.protocol, self.substitutes = protocol, substitutes or sources
         self._attack = jax.jit(model.attack)
         self._logits = {
             name: jax.jit(classifier.logits) for name, classifier in {**victims, **sources}.items()
@@ -139,7 +141,7 @@ class Judge:
         images, labels = to_unit(rows["image"]), rows["label"]
         found = self._advgan(state, images, labels)
         for i, (source, baseline) in enumerate(
-            (s, b) for s in self.sources for b in self.protocol.baselines
+            (s, b) for s in self.substitutes for b in self.protocol.baselines
         ):
             attack_key = jax.random.fold_in(key, i)
             found += self._baseline(state, attack_key, source, baseline, images, labels)
@@ -167,16 +169,19 @@ class Judge:
         )
 
     def predict(self, state: TrainState, name: str, images: np.ndarray) -> np.ndarray:
-        """Logits of a classifier, `(n, K)`; a source's as the state has trained it."""
-        own = self.victims.get(name) or self.sources[name]
-        params, variables = own.params, own.variables
-        # A distilled source has moved since its stage ended.
-        if name in self.sources:
-            params, variables = state.params[name], state.variables[name]
+        """Logits of a classifier, `(n, K)`."""
+        params, variables = self._weights(state, name)
         logits = self._logits[name]
         return evaluation.in_batches(
             lambda x: logits(params, variables, from_unit(x)), images, min(BATCH, len(images))
         )
+
+    def _weights(self, state: TrainState, name: str) -> tuple[Any, Any]:
+        """Parameters and variables of a classifier; a source's as the state has trained it."""
+        if name in self.sources:
+            return state.params[name], state.variables[name]
+        own = {**self.victims, **self.substitutes}[name]
+        return own.params, own.variables
 
     def _targets(self, labels: np.ndarray) -> list[np.ndarray]:
         """The classes to be taken for: one array per pass over the images."""
@@ -242,8 +247,8 @@ class Judge:
     ) -> list[dict[str, Any]]:
         """One attack on one source, untargeted, judged on every victim."""
         images, labels = images[: baseline.n_images], labels[: baseline.n_images]
-        params, variables = state.params[source], state.variables[source]
-        logits = lambda x: self.sources[source].logits(params, variables, from_unit(x))
+        params, variables = self._weights(state, source)
+        logits = lambda x: self.substitutes[source].logits(params, variables, from_unit(x))
         attack = baseline.make(logits, self.model.epsilon)
         size = min(BATCH, len(images))
         attacks.attack_images(attack, key, images[:size], labels[:size], size)  # compiles
