@@ -6,9 +6,10 @@
     python launch/main.py --config=configs/advgan.py:mnist --config.data.name=mnist.npz \\
         --config.target.arch=a                                      # or b
     python launch/main.py --config=configs/advgan.py:mnist_defended --config.data.name=mnist.npz
+    python launch/main.py --config=configs/advgan.py:blackbox      # dynamic distillation
+    python launch/main.py --config=configs/advgan.py:blackbox --config.black_box="" \\
+        --config.distilled.training.steps=900                      # static, as many queries
     python launch/main.py --config=configs/advgan.py:mnist_blackbox --config.data.name=mnist.npz
-    python launch/main.py --config=configs/advgan.py:mnist_blackbox --config.data.name=mnist.npz \\
-        --config.black_box="" --config.distilled.training.steps=4000   # static, as many queries
     python launch/main.py --config=configs/advgan.py:madry --config.data.name=mnist.npz
 
 Classifiers are stages (`configs/classifier.py`), trained first, in directories of their own below
@@ -25,9 +26,10 @@ from ml_collections import ConfigDict, config_dict
 PRESETS = {
     "default": "digits, 8x8 (scikit-learn): minutes on a CPU",
     "smoke": "a few steps, to see that everything runs",
+    "blackbox": "digits: a classifier that is only asked, imitated while the generator learns",
     "mnist": "the network of Carlini & Wagner (C in the paper)",
     "mnist_defended": "the same network defended in three ways, attacked from outside",
-    "mnist_blackbox": "a classifier that is only asked, imitated while the generator learns",
+    "mnist_blackbox": "the same with network A, imitated by C",
     "madry": "the MNIST challenge: a black box trained on PGD examples",
     "cifar10": "ResNet-32, for an accelerator",
 }
@@ -44,6 +46,7 @@ def get_config(preset: str = "default") -> ConfigDict:
     config = _digits()
     changes = {
         "smoke": _smoke,
+        "blackbox": _blackbox,
         "mnist": _mnist,
         "mnist_defended": _mnist_defended,
         "mnist_blackbox": _mnist_blackbox,
@@ -200,18 +203,30 @@ def _classifier(arch: str, steps: int, batch_size: int) -> ConfigDict:
 
 def _smoke(config: ConfigDict) -> None:
     config.training.update({"steps": 20, "log_every": 10})
-    config.stages = ("target", "distilled")
-    config.distilled = _classifier("small", 20, 64)
-    config.distilled.teacher = "target"
+    _ask(config, "900:1437", _classifier("small", 20, 64))
     for stage in (config.target, config.distilled):
         stage.training.update({"steps": 20, "log_every": 10})
         stage.width = 0.25
-    config.sources = ("distilled",)
-    config.black_box = "target"
     config.generator.update({"widths": (4, 4), "blocks": 1})
     config.discriminator.widths = (4,)
     config.eval.update({"n_images": 60, "attacks": ("fgsm",)})
     config.attacks.fgsm.n_images = 20
+
+
+def _ask(config: ConfigDict, rows: str, distilled: ConfigDict) -> None:
+    """The target is asked about images that it was not trained on, by a copy."""
+    config.stages = ("target", "distilled")
+    config.data.train_rows = rows
+    config.distilled = distilled
+    config.distilled.teacher = "target"
+    config.sources = ("distilled",)
+    config.black_box = "target"
+
+
+def _blackbox(config: ConfigDict) -> None:
+    _ask(config, "900:1437", _classifier("small", 100, 64))
+    config.target.data = ConfigDict({**config.data.to_dict(), "train_rows": "0:900"})
+    config.training.steps = 400
 
 
 def _mnist(config: ConfigDict) -> None:
@@ -239,16 +254,10 @@ def _mnist_defended(config: ConfigDict) -> None:
 
 
 def _mnist_blackbox(config: ConfigDict) -> None:
-    """A is asked about images that it has not seen, and C imitates it."""
     _mnist(config)
-    config.stages = ("target", "distilled")
-    config.data.train_rows = "50000:60000"
+    _ask(config, "50000:60000", _classifier("c", 400, 128))
     config.target = _classifier("a", 1200, 128)
     config.target.data = ConfigDict({**config.data.to_dict(), "train_rows": "0:50000"})
-    config.distilled = _classifier("c", 400, 128)
-    config.distilled.teacher = "target"
-    config.sources = ("distilled",)
-    config.black_box = "target"
     config.training.steps = 1800
 
 
