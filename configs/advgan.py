@@ -225,7 +225,7 @@ def _ask(config: ConfigDict, rows: str, distilled: ConfigDict) -> None:
 
 def _blackbox(config: ConfigDict) -> None:
     _ask(config, "900:1437", _classifier("small", 100, 64))
-    config.target.data = ConfigDict({**config.data.to_dict(), "train_rows": "0:900"})
+    config.target.data = ConfigDict({"train_rows": "0:900"})
     config.training.steps = 400
 
 
@@ -257,7 +257,7 @@ def _mnist_blackbox(config: ConfigDict) -> None:
     _mnist(config)
     _ask(config, "50000:60000", _classifier("c", 400, 128))
     config.target = _classifier("a", 1200, 128)
-    config.target.data = ConfigDict({**config.data.to_dict(), "train_rows": "0:50000"})
+    config.target.data = ConfigDict({"train_rows": "0:50000"})
     config.training.steps = 1800
 
 

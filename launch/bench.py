@@ -34,7 +34,7 @@ from absl import flags as absl_flags
 from gmkit import reporting, samplers
 from gmkit.core import parallel
 from gmkit.training import feed
-from launch import attack_pairs, flags, gan_pairs, pairs, rcc_peer, robust_pairs, run
+from launch import attack_pairs, flags, gan_pairs, memory, pairs, rcc_peer, robust_pairs, run
 from launch.pairs import compiled
 
 #: Heads of the tables' columns, and the keys of a row that they show.
@@ -227,6 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         paired = values.filter.startswith("pair")
         chosen = choose(values.filter, PAIRS if paired else BENCHMARKS)
+        memory.keep_freed_memory()
         if values.threads is not None:
             limit_threads(values.threads)
         if paired:

@@ -48,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # Only now the heavy imports: a mistyped flag is answered at once.
     from gmkit import training
-    from launch import run
+    from launch import memory, run
 
+    memory.keep_freed_memory()
     try:
         run.run(command)
     except flags.UsageError as error:

@@ -95,7 +95,8 @@ def plan(config: flags.Config, workdir: Path, trains: bool, name: str = "") -> S
     """Loads and checks what every stage needs, so that mistakes show before anything trains.
 
     `config.stages` names the stages that come before, each with its own group of settings
-    `config.<stage>`; `data`, `training` and `seed` are the run's own where the group has none.
+    `config.<stage>`; `data`, `training` and `seed` are the run's own where the group has none, and
+    a group's `data` without a name are the run's but for the settings they have.
     `config.<stage>.from_workdir` names the directory of a finished run to use instead.
 
     Raises:
@@ -116,6 +117,8 @@ def plan(config: flags.Config, workdir: Path, trains: bool, name: str = "") -> S
         else:
             shared = {k: config[k] for k in ("data", "training", "seed") if k not in group}
             group = ConfigDict({**group.to_dict(), **_plain(shared)})
+            if "name" not in group.data:
+                group.data = ConfigDict({**config.data.to_dict(), **group.data.to_dict()})
             earlier.append(plan(group, workdir / stage, trains=trains, name=stage))
     options = config.data.to_dict()
     dataset = data.load(options.pop("name"), **options)

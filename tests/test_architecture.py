@@ -172,7 +172,7 @@ def test_third_party_imports_and_dependencies_are_the_same():
     }
     used -= {name.lower() for name in sys.stdlib_module_names} | {"gmkit", "launch"}
     # Of the extra `bench`, imported where they are timed.
-    used -= {"blackjax", "nflows", "normflows", "torch", "torchdiffeq"}
+    used -= {"blackjax", "foolbox", "nflows", "normflows", "torch", "torchattacks", "torchdiffeq"}
     assert used <= declared, f"imported, not declared: {sorted(used - declared)}"
     # tensorflow-datasets needs importlib_resources and does not say so; jaxlib is half of jax;
     # chex, jraph and networkx are what methods and their tests are promised to find; of

@@ -131,7 +131,7 @@ class LayeredClassifier(nn.Module):
                 case Dropout(rate):
                     x = _dropout(self, x, rate) if train else x
                 case MaxPool():
-                    x = nn.max_pool(x, (2, 2), (2, 2))
+                    x = max_pool(x)
                 case MeanPool():
                     x = jnp.mean(x, axis=(1, 2))
             if 0 in x.shape[1:]:
@@ -140,6 +140,16 @@ class LayeredClassifier(nn.Module):
                     "arch='small'"
                 )
         return nn.Dense(self.n_classes, **inits)(x.reshape(x.shape[0], -1))
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """Maxima over 2 x 2 windows of `(n, h, w, c)`; an odd last row or column is dropped.
+
+    Written over axes, because the gradient of XLA's window reduction is slow on a CPU.
+    """
+    n, h, w, c = x.shape
+    x = x[:, : h // 2 * 2, : w // 2 * 2]
+    return jnp.max(x.reshape(n, h // 2, 2, w // 2, 2, c), axis=(2, 4))
 
 
 def scaled(features: int, width: float) -> int:

@@ -13,6 +13,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
+
+from launch import flags, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -213,6 +216,16 @@ def test_a_stage_can_be_a_run_that_is_there_already(main, mean_config, tmp_path)
     assert (tmp_path / "mine" / "metrics.jsonl").read_bytes() == before
     provenance = json.loads((tmp_path / "run" / "results.json").read_text())["provenance"]
     assert provenance["stages"]["start"]["seed"] == 7
+
+
+def test_data_of_a_stage_are_those_of_the_run_but_for_what_it_changes(main, mean_config):
+    del main  # puts the fixtures' methods on the path
+    config, _ = flags.load_config(f"{mean_config}:two_stage")
+    config.start.data = ConfigDict({"train_rows": "0:100"})
+    planned = run.plan(config, Path("run"), trains=True)
+    assert len(planned.dataset.train) > 100
+    assert len(planned.earlier[0].dataset.train) == 100
+    assert planned.earlier[0].dataset.spec.name == planned.dataset.spec.name
 
 
 def test_a_mistake_in_the_last_stage_shows_before_the_first_is_trained(main, mean_config):
