@@ -6,6 +6,7 @@
     python launch/main.py --config=configs/advgan.py:mnist --config.data.name=mnist.npz \\
         --config.target.arch=a                                      # or b
     python launch/main.py --config=configs/advgan.py:mnist_defended --config.data.name=mnist.npz
+    python launch/main.py --config=configs/advgan.py:defended      # digits, five networks
     python launch/main.py --config=configs/advgan.py:blackbox      # dynamic distillation
     python launch/main.py --config=configs/advgan.py:blackbox --config.black_box="" \\
         --config.distilled.training.steps=900                      # static, as many queries
@@ -27,12 +28,16 @@ PRESETS = {
     "default": "digits, 8x8 (scikit-learn): minutes on a CPU",
     "smoke": "a few steps, to see that everything runs",
     "blackbox": "digits: a classifier that is only asked, imitated while the generator learns",
+    "defended": "digits: five networks, undefended and defended, attacked from outside",
     "mnist": "the network of Carlini & Wagner (C in the paper)",
-    "mnist_defended": "the same network defended in three ways, attacked from outside",
+    "mnist_defended": "the same network defended in four ways, attacked from outside",
     "mnist_blackbox": "the same with network A, imitated by C",
     "madry": "the MNIST challenge: a black box trained on PGD examples",
     "cifar10": "ResNet-32, for an accelerator",
 }
+
+#: Stages of `defended`: how the networks were trained.
+DEFENCES = ("fgsm", "ensemble", "pgd", "generated")
 
 
 def get_config(preset: str = "default") -> ConfigDict:
@@ -47,6 +52,7 @@ def get_config(preset: str = "default") -> ConfigDict:
     changes = {
         "smoke": _smoke,
         "blackbox": _blackbox,
+        "defended": _defended,
         "mnist": _mnist,
         "mnist_defended": _mnist_defended,
         "mnist_blackbox": _mnist_blackbox,
@@ -119,6 +125,7 @@ def _digits() -> ConfigDict:
                 "n_images": 200,
                 "n_steps": 50,
                 "n_rounds": 20,
+                "initial_const": 1e-2,
             },
             "cw_l2": {
                 "kind": "carlini_wagner_l2",
@@ -238,19 +245,32 @@ def _mnist(config: ConfigDict) -> None:
     config.losses.norm = 6.0
 
 
-def _mnist_defended(config: ConfigDict) -> None:
+def _defended(config: ConfigDict) -> None:
     """The generator learns from the undefended network, and does not know the defences."""
-    _mnist(config)
-    config.stages = ("target", "a", "b", "fgsm", "ensemble", "pgd")
-    config.victims = ("target", "fgsm", "ensemble", "pgd")
-    for name in ("a", "b"):
-        config[name] = _classifier(name, 1400, 128)
-    for name in ("fgsm", "ensemble", "pgd"):
-        config[name] = _classifier("c", 2800, 128)
+    arch, training = config.target.arch, config.target.training
+    others = {"a": arch, "b": arch} if arch == "small" else {"a": "a", "b": "b"}
+    config.stages = ("target", *others, "attacker", *DEFENCES)
+    config.victims = ("target", *DEFENCES)
+    for seed, (name, other) in enumerate(others.items(), start=1):
+        config[name] = _classifier(other, training.steps, training.batch_size)
+        config[name].seed = seed
+    # Another generator than the one that is judged.
+    shared = ("data", "seed", "stages", "target", "victims", *others)
+    attacker = {k: v for k, v in config.to_dict().items() if k not in shared}
+    config.attacker = ConfigDict({**attacker, "victims": ("target",), "seed": 1})
+    for name in DEFENCES:
+        config[name] = _classifier(arch, 2 * training.steps, training.batch_size)
         config[name].defence.kind = name
-    config.ensemble.sources = ("a", "b")
-    config.pgd.defence.warmup = 1000
+    config.ensemble.sources = tuple(others)
+    config.generated.defence.kind = "generator"
+    config.generated.generator = "attacker"
+    config.pgd.defence.warmup = training.steps // 2
     config.eval.attacks = ("fgsm", "pgd", "cw_linf")
+
+
+def _mnist_defended(config: ConfigDict) -> None:
+    _mnist(config)
+    _defended(config)
 
 
 def _mnist_blackbox(config: ConfigDict) -> None:
