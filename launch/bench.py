@@ -5,9 +5,9 @@ function `fn()` that does `work` units and returns the arrays it computed. Compi
 apart; after one call to warm up, `--repeats` calls are timed, each until its results are there.
 Printed are the median rate and the distance between its quartiles.
 
-`--filter=pair` measures gmkit's flows (`launch.pairs`), GAN steps (`launch.gan_pairs`) and robust
-loss (`launch.robust_pairs`) beside PyTorch instead, and its clustering (`launch.rcc_peer`) beside
-SciPy; `--filter=pair/maf/d2` some of them. Those of PyTorch need the extra `bench`, of GANs also
+`--filter=pair` measures gmkit's flows (`launch.pairs`), GAN steps (`launch.gan_pairs`), robust
+loss (`launch.robust_pairs`), attacks (`launch.attack_pairs`) and guided samplers
+(`launch.lace_pairs`) beside PyTorch instead, and its clustering (`launch.rcc_peer`) beside SciPy; `--filter=pair/maf/d2` some of them. Those of PyTorch need the extra `bench`, of GANs also
 `pip install --no-deps torch-mimicry`; they take minutes.
 """
 
@@ -34,7 +34,17 @@ from absl import flags as absl_flags
 from gmkit import reporting, samplers
 from gmkit.core import parallel
 from gmkit.training import feed
-from launch import attack_pairs, flags, gan_pairs, memory, pairs, rcc_peer, robust_pairs, run
+from launch import (
+    attack_pairs,
+    flags,
+    gan_pairs,
+    lace_pairs,
+    memory,
+    pairs,
+    rcc_peer,
+    robust_pairs,
+    run,
+)
 from launch.pairs import compiled
 
 #: Heads of the tables' columns, and the keys of a row that they show.
@@ -55,7 +65,7 @@ PAIR_COLUMNS = {
 #: Where a pair is built.
 PAIRS: dict[str, Any] = {
     name: room
-    for room in (pairs, gan_pairs, robust_pairs, rcc_peer, attack_pairs)
+    for room in (pairs, gan_pairs, robust_pairs, rcc_peer, attack_pairs, lace_pairs)
     for name in room.NAMES
 }
 CALLS, CHAINS, CHAIN_STEPS, STEP_SIZE = 20, 64, 100, 0.01
