@@ -8,8 +8,8 @@ Printed are the median rate and the distance between its quartiles.
 `--filter=pair` measures gmkit's flows (`launch.pairs`), GAN steps (`launch.gan_pairs`), robust loss
 (`launch.robust_pairs`), attacks (`launch.attack_pairs`) and guided samplers (`launch.lace_pairs`)
 beside PyTorch instead, and its clustering (`launch.rcc_peer`) beside SciPy; `--filter=pair/maf/d2`
-some of them. Those of PyTorch need the extra `bench`, of GANs also `pip install --no-deps torch-
-mimicry`; they take minutes.
+some of them. Those of PyTorch need the extra `bench`, of GANs and attacks also
+`pip install --no-deps torch-mimicry torchattacks`; they take minutes.
 """
 
 from __future__ import annotations
