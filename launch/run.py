@@ -110,7 +110,7 @@ def plan(config: flags.Config, workdir: Path, trains: bool, name: str = "") -> S
     for stage in config.get("stages", ()):
         if stage not in config:
             raise flags.UsageError(f"config.stages names {stage!r}, but there is no config.{stage}")
-        group = config[stage]
+        group: Any = config[stage]
         if source := group.get("from_workdir"):
             folder = Path(source)
             earlier.append(plan(flags.workdir_config(folder), folder, trains=False, name=stage))
@@ -235,13 +235,14 @@ def find_builder(name: str) -> Callable[..., Method]:
     else:
         module, function = f"gmkit.methods.{name}", "build"
     try:
-        return getattr(importlib.import_module(module), function)
+        found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and (module == error.name or module.startswith(error.name + ".")):
             raise flags.UsageError(f"config.method={name}: no module {error.name}") from error
         raise
-    except AttributeError as error:
-        raise flags.UsageError(f"config.method={name}: {module} has no {function}") from error
+    if not hasattr(found, function):
+        raise flags.UsageError(f"config.method={name}: {module} has no {function}")
+    return getattr(found, function)
 
 
 @contextlib.contextmanager

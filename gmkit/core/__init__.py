@@ -1,5 +1,6 @@
 """Floor 1: the types every other floor speaks, and the only code that knows about devices."""
 
+from gmkit.core.generator import LatentGenerator, from_decoder, truncate
 from gmkit.core.likelihood import Domain, LogLik, bits_per_dim, dequantised
 from gmkit.core.method import Evaluation, Hook, Method
 from gmkit.core.seeds import over_seeds, run_of
@@ -20,6 +21,7 @@ __all__ = [
     "Evaluation",
     "FinishedStage",
     "Hook",
+    "LatentGenerator",
     "LogLik",
     "Method",
     "TrainState",
@@ -28,11 +30,13 @@ __all__ = [
     "dequantised",
     "eval_params",
     "finish_step",
+    "from_decoder",
     "in_turn",
     "keep_best",
     "over_seeds",
     "run_of",
     "selected",
     "step_key",
+    "truncate",
     "update",
 ]

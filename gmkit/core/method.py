@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from gmkit.core.generator import LatentGenerator
 from gmkit.core.likelihood import LogLik
 from gmkit.core.state import TrainState
 
@@ -62,6 +63,7 @@ class Method(NamedTuple):
       logits: `(state, x) -> (n, n_classes)`, where the model classifies.
       perturb: `(state, key, x, labels) -> x_adv`, where the model makes adversarial examples;
         both in the data set's range.
+      generator: `state -> LatentGenerator`, where `decode` has an intermediate latent.
       hooks: host-side rules, called by the training loop.
     """
 
@@ -79,4 +81,5 @@ class Method(NamedTuple):
     score: Callable[[TrainState, jax.Array], jax.Array] | None = None
     logits: Callable[[TrainState, jax.Array], jax.Array] | None = None
     perturb: Callable[[TrainState, jax.Array, jax.Array, jax.Array], jax.Array] | None = None
+    generator: Callable[[TrainState], LatentGenerator] | None = None
     hooks: tuple[Hook, ...] = ()

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from gmkit.core.generator import LatentGenerator, from_decoder
 from gmkit.core.method import Method
 from gmkit.core.state import TrainState, eval_params
 
@@ -59,6 +60,27 @@ class FinishedStage:
         if self.method.perturb is None:
             raise ValueError(f"stage {self.name!r} is a {self.method.name}, which perturbs nothing")
         return self.method.perturb(self._state(params, variables), key, x, labels)
+
+    def latent_generator(self, params: Any, variables: Any, z_dim: int) -> LatentGenerator:
+        """The generator with these weights; one that only decodes has `w = z`.
+
+        Args:
+          params, variables: the weights.
+          z_dim: size of the latent of one that only decodes.
+
+        Raises:
+          ValueError: a method that generates from no latent, or another size.
+        """
+        state, method = self._state(params, variables), self.method
+        if method.generator is not None:
+            found = method.generator(state)
+            if found.z_dim != z_dim:
+                raise ValueError(f"stage {self.name!r} has latents of {found.z_dim}, not {z_dim}")
+            return found
+        if method.decode is None:
+            raise ValueError(f"stage {self.name!r} is a {method.name}, which does not decode")
+        decode = method.decode
+        return from_decoder(lambda z: decode(state, z), z_dim)
 
     def _state(self, params: Any, variables: Any) -> TrainState:
         return dataclasses.replace(

@@ -4,6 +4,7 @@ from gmkit.nets.advgan import AdvGANDiscriminator, AdvGANGenerator
 from gmkit.nets.architectures import ENCODERS, ENERGIES, GENERATORS, encoder, energy, generator
 from gmkit.nets.decoder import PRIORS, Decoder, frozen_decoder, network_decoder
 from gmkit.nets.distgan import DistDCGANEncoder, DistDCGANEnergy, DistDCGANGenerator
+from gmkit.nets.embedder import DenseEmbedder
 from gmkit.nets.layers import (
     ACTIVATIONS,
     INITIALISERS,
@@ -57,6 +58,7 @@ __all__ = [
     "DCGANEnergy",
     "DCGANGenerator",
     "Decoder",
+    "DenseEmbedder",
     "DenseMLPEnergy",
     "DistDCGANEncoder",
     "DistDCGANEnergy",

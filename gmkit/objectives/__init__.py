@@ -38,6 +38,7 @@ from gmkit.objectives.lipschitz import (
     product_of_gains,
     squared_gradient_norms,
 )
+from gmkit.objectives.path_length import path_length_penalty, path_lengths
 from gmkit.objectives.robust import (
     general_loss,
     general_loss_curvature,
@@ -73,6 +74,8 @@ __all__ = [
     "log_partition_average",
     "log_partition_step",
     "mean_squared_parameters",
+    "path_length_penalty",
+    "path_lengths",
     "pointwise",
     "product_of_gains",
     "relativistic_average_loss",

@@ -1,5 +1,6 @@
 """Floor 2: maps between what data sets hold and what models see, and bases to see it in."""
 
+from gmkit.transforms.augment import AUGMENTATIONS, augmented, updated_probability
 from gmkit.transforms.colour import rgb_to_yuv, yuv_to_rgb
 from gmkit.transforms.cosine import cosine_matrix, dct2, idct2
 from gmkit.transforms.dequantisation import dequantise, from_unit, quantise, to_unit
@@ -13,9 +14,11 @@ from gmkit.transforms.wavelets import (
 )
 
 __all__ = [
+    "AUGMENTATIONS",
     "SPACES",
     "WAVELETS",
     "ImageSpace",
+    "augmented",
     "cosine_matrix",
     "dct2",
     "dequantise",
@@ -26,6 +29,7 @@ __all__ = [
     "quantise",
     "rgb_to_yuv",
     "to_unit",
+    "updated_probability",
     "wavelet",
     "wavelet_levels",
     "wavelet_log_det",

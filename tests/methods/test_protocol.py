@@ -115,7 +115,11 @@ METHODS = [
         {"defence.kind": "pgd", "defence.n_steps": 2, "defence.unroll": False, "crop": 1},
     ),
     ("advgan", {"goal": "all_targets", "losses.ema_decay": 0.9}),
+    ("lace", {}),
+    ("stylegan2", {}),
 ]
+#: Whose steps take long to compile: all their tests are slow ones.
+HEAVY = ("stylegan2",)
 #: Whose samples are solutions, which a key only picks from.
 SOLVERS = ("gfgr", "grcc")
 BATCH = 8
@@ -158,7 +162,12 @@ def made(index):
     return method, dataset, batch
 
 
-@pytest.fixture(params=range(len(METHODS)), ids=lambda i: f"{METHODS[i][0]}-{i}")
+@pytest.fixture(
+    params=[
+        pytest.param(i, id=f"{name}-{i}", marks=SLOW if name in HEAVY else ())
+        for i, (name, _) in enumerate(METHODS)
+    ]
+)
 def case(request):
     return made(request.param)
 
@@ -189,7 +198,7 @@ def after_three_steps(index, view):
 
 NAMES = [name for name, _ in METHODS]
 #: Every view of the first case, and the per-device view of all but those that compile longest.
-LONG = ("robust_stereo", "classifier")
+LONG = ("robust_stereo", "classifier", *HEAVY)
 VIEWS = [
     pytest.param(
         i, view, marks=() if i == 0 or (view == "pmap-4" and NAMES[i] not in LONG) else SLOW
