@@ -12,6 +12,11 @@ from gmkit.evaluation.classifier import (
     classifier_features,
     trained_classifier,
 )
+from gmkit.evaluation.control import (
+    disentangled_edit_strength,
+    holds,
+    mean_distance,
+)
 from gmkit.evaluation.density import DensityBaseline, gaussian_baseline, mixture_baseline
 from gmkit.evaluation.features import Features, in_batches, pixel_features
 from gmkit.evaluation.frechet import frechet_distance, frechet_from_moments, moments
@@ -60,11 +65,13 @@ __all__ = [
     "class_modes",
     "classifier_features",
     "cubic_kernel",
+    "disentangled_edit_strength",
     "feature_space",
     "frechet_distance",
     "frechet_from_moments",
     "gaussian_baseline",
     "gradient_cosines",
+    "holds",
     "in_batches",
     "inception_features",
     "inception_shapes",
@@ -72,6 +79,7 @@ __all__ = [
     "judge_samples",
     "kid",
     "latent_grid",
+    "mean_distance",
     "metric_key",
     "mixture_baseline",
     "mixture_modes",
