@@ -378,7 +378,7 @@ class Judge:
             images = self.images(weights, sample.latents)
             rows = images.reshape(len(values), len(z), *images.shape[1:])
             found[f"conditional_{a.name}"] = reporting.image_strips(
-                rows, list(values), title=f"{a.name}, one latent per row", xlabel=a.name
+                rows, list(values), title="one latent per row", xlabel=a.name
             )
         panels = {"prior": self.images(weights, z)}
         for text, expression in self.protocol.expressions.items():
@@ -390,7 +390,7 @@ class Judge:
                 path = self.edited(weights, name, z, key)
                 strip = np.stack([self.images(weights, step) for step in path])
                 heads = ["start", *(f"{a} {t:g}" for a, t in self.protocol.edits)]
-                found[f"edits_{name}"] = reporting.image_strips(strip, heads, title=name, xlabel="")
+                found[f"edits_{name}"] = reporting.image_strips(strip, heads, title=name, xlabel="edit")
         walk = samplers.traversal(path_key, 10, self.model.z_dim)
         found["traversal"] = reporting.image_grid(
             self.images(weights, walk), columns=10, title="between two latents"
