@@ -238,7 +238,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         paired = values.filter.startswith("pair")
         chosen = choose(values.filter, PAIRS if paired else BENCHMARKS)
-        memory.keep_freed_memory()
         if values.threads is not None:
             limit_threads(values.threads)
         if paired:
@@ -299,4 +298,5 @@ def report(rows: list[dict[str, Any]], path: str) -> None:
 
 
 if __name__ == "__main__":
+    memory.keep_freed_memory()
     sys.exit(main())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from launch import flags
+from launch import flags, memory
 
 
 def print_listing() -> None:
@@ -48,9 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # Only now the heavy imports: a mistyped flag is answered at once.
     from gmkit import training
-    from launch import memory, run
+    from launch import run
 
-    memory.keep_freed_memory()
     try:
         run.run(command)
     except flags.UsageError as error:
@@ -65,4 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # Of the process, so not where `main` is called as a function.
+    memory.keep_freed_memory()
     sys.exit(main())
