@@ -9,7 +9,14 @@ from gmkit.core import LatentGenerator, from_decoder, truncate
 
 def affine():
     mean = jnp.array([1.0, -1.0])
-    return LatentGenerator(lambda z: 2.0 * z + jnp.broadcast_to(mean, z.shape), lambda w: w[:, None, None], 2, 2, 1, mean)
+    return LatentGenerator(
+        lambda z: 2.0 * z + jnp.broadcast_to(mean, z.shape),
+        lambda w: w[:, None, None],
+        2,
+        2,
+        1,
+        mean,
+    )
 
 
 def test_truncation_draws_w_to_its_mean():

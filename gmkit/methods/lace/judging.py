@@ -390,7 +390,9 @@ class Judge:
                 path = self.edited(weights, name, z, key)
                 strip = np.stack([self.images(weights, step) for step in path])
                 heads = ["start", *(f"{a} {t:g}" for a, t in self.protocol.edits)]
-                found[f"edits_{name}"] = reporting.image_strips(strip, heads, title=name, xlabel="edit")
+                found[f"edits_{name}"] = reporting.image_strips(
+                    strip, heads, title=name, xlabel="edit"
+                )
         walk = samplers.traversal(path_key, 10, self.model.z_dim)
         found["traversal"] = reporting.image_grid(
             self.images(weights, walk), columns=10, title="between two latents"
