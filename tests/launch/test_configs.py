@@ -8,7 +8,15 @@ import pytest
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.py"))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+#: Those that run in seconds; the others are slow tests.
+QUICK = ("classifier", "flow", "gebm", "lgan", "robust_regression")
+SMOKE = [
+    pytest.param(path, id=path.stem, marks=() if path.stem in QUICK else pytest.mark.slow)
+    for path in CONFIGS
+]
+
+
+@pytest.mark.parametrize("path", SMOKE)
 def test_the_smoke_preset_leaves_a_report(main, path, tmp_path):
     call = main(f"--config={path}:smoke", f"--workdir={tmp_path / 'run'}", "--n_samples=9")
     assert call.code == 0, call.err

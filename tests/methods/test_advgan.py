@@ -143,6 +143,7 @@ def test_attacks_beside_it_can_have_other_sources():
     assert rate["other"] > rate["distilled"]
 
 
+@pytest.mark.slow
 def test_several_sources_share_the_loss():
     one, other = linear(0), linear(1)
     names = {"sources": ("a", "b"), "victims": ("a",), "black_box": ""}

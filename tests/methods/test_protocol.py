@@ -198,7 +198,7 @@ def after_three_steps(index, view):
 
 NAMES = [name for name, _ in METHODS]
 #: Every view of the first case, and the per-device view of all but those that compile longest.
-LONG = ("robust_stereo", "classifier", *HEAVY)
+LONG = ("robust_stereo", "robust_vae", "classifier", "advgan", *HEAVY)
 VIEWS = [
     pytest.param(
         i, view, marks=() if i == 0 or (view == "pmap-4" and NAMES[i] not in LONG) else SLOW

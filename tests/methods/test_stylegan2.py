@@ -111,6 +111,7 @@ def trained(**changes):
     return method, states, metrics
 
 
+@pytest.mark.slow
 def test_everything_moves_and_stays_finite_in_one_program():
     _, states, metrics = trained()
     assert all(np.isfinite(v) for seen in metrics for v in seen.values())
@@ -139,6 +140,7 @@ def test_regularisation_has_its_beat():
     assert [t for t in range(1, STEPS) if lengths[t] != lengths[t - 1]] == [4, 8, 12, 16]
 
 
+@pytest.mark.slow
 def test_averages_follow():
     _, states, _ = trained()
     # The first step copies: no image was shown before it.
